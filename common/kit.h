@@ -1,0 +1,365 @@
+/*
+ * kit.h - what a test file of a lab may use.
+ *
+ * A test file is compiled twice.  With KIT_JUDGE it becomes half of the
+ * judge: the program that decides.  With KIT_SUBJECT it becomes half of the
+ * subject: the program that the student's code is linked into.  The two meet
+ * over a socket only, so that nothing the student's code does (exit, a
+ * constructor, a function of its own that is called write) can decide a test.
+ *
+ *     SCENARIO(copy_all)                      runs in the subject
+ *     {
+ *         char buf[100];
+ *         CALL("got", pipe_read_full(given_fd("in"), buf, sizeof(buf)));
+ *         tell_bytes("data", buf, sizeof(buf));
+ *     }
+ *
+ *     TEST(read_full, goes_on_after_a_short_read)    runs in the judge
+ *     {
+ *         struct ends p = new_pipe();
+ *         struct subject *s = START(copy_all, FD("in", p.r));
+ *         peer_write(p.w, data, 40);
+ *         await_blocked(s, "read");
+ *         peer_write(p.w, data + 40, 60);
+ *         finish(s);
+ *         expect_return(s, "got", 100);
+ *         expect_bytes(s, "data", data, 100);
+ *     }
+ *
+ * The rules:
+ *  - A scenario calls the student's functions and tells what they returned.
+ *    It judges nothing and holds no expected value.
+ *  - A test calls no function of the student's.  It believes what it can see
+ *    from outside: bytes that came through a channel, the kernel's state, and
+ *    told values, checked against data made up after the subject had started.
+ *  - A test never sleeps and never blocks for good: every verb below that
+ *    waits ends when the value came, when the subject ended, when all its
+ *    processes are asleep with nobody left to wake them (a hang: the report
+ *    says who waits for what), when it has used up its processor time (a busy
+ *    loop), or at the deadline.  In the last four cases the test fails.
+ *  - What a test opens with the verbs below is closed when the test ends.
+ *    What the subject leaves behind is named, charged and removed.
+ */
+#ifndef KIT_H
+#define KIT_H
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "names.h"   /* both halves: errno_name(), signal_name() */
+#include "overlap.h" /* both halves: race control */
+
+#if defined(KIT_JUDGE) == defined(KIT_SUBJECT)
+#error "compile a test file with exactly one of KIT_JUDGE and KIT_SUBJECT"
+#endif
+
+/* ------------------------------------------------------------------------
+ * The subject's half: inside SCENARIO(name) { ... }
+ */
+
+/* What the test handed over, by name.  An unknown name ends the scenario and
+ * is the test's own fault (status "broken"). */
+int given_fd(const char *name);
+long long given_int(const char *name);
+const char *given_str(const char *name);
+const void *given_bytes(const char *name, size_t *size_bytes);
+/* Maps the memory of SHARE() at an address of this process's own. */
+void *given_shared(const char *name, size_t *size_bytes);
+
+/* Tells the judge a value.  Any process of the scenario may, forked ones
+ * too.  Of several values with one name the judge sees the last. */
+void tell_int(const char *name, long long value);
+void tell_str(const char *name, const char *text);
+void tell_bytes(const char *name, const void *data, size_t size_bytes);
+#define reached(name) tell_int((name), 1)
+
+/*
+ * Calls a function of the student's and tells what it returned, the errno it
+ * left and the text of the call.  The value of the whole is what the function
+ * returned.  CALL is for integers, CALL_PTR for pointers.
+ */
+#define CALL(name, expr)     (errno = 0, call_int((name), #expr, (long long)(expr)))
+#define CALL_PTR(name, expr) (errno = 0, call_ptr((name), #expr, (expr)))
+long long call_int(const char *name, const char *text, long long value);
+void *call_ptr(const char *name, const char *text, const void *value);
+
+/* Blocks until the test says let_go(s, name). */
+void wait_for(const char *name);
+
+/*
+ * A program to be executed by the student's code (pipe_capture and the like):
+ *     TOOL(upper) { ... read(0), write(1); return 0; }
+ * is run by executing TOOL_ARGV("upper", "argument"), an array of strings for
+ * execv.  In the tool, argv[0] is its name and argv[1] the first argument.
+ */
+#define TOOL_ARGV(...) \
+    ((char *[]){tool_program(), (char *)"--tool", __VA_ARGS__, NULL})
+char *tool_program(void);
+
+/* ------------------------------------------------------------------------
+ * The judge's half: inside TEST(group, name) { ... }
+ */
+
+/* A process of the subject that runs a scenario. */
+struct subject;
+
+/* One thing to hand over at the start; made by the macros below. */
+struct give {
+    enum {
+        GIVE_END,
+        GIVE_FD,      /* the judge's copy is closed */
+        GIVE_LENT_FD, /* the judge keeps its copy */
+        GIVE_INT,
+        GIVE_STR,
+        GIVE_BYTES,
+        GIVE_SHARED,
+        GIVE_FAULT
+    } kind;
+    const char *name;
+    long long number; /* descriptor, integer, or first call of a fault */
+    const void *data;
+    size_t size_bytes;
+    unsigned count; /* of a fault: how many calls in a row */
+    int err;        /* of a fault: errno, or 0 for a short transfer */
+};
+
+/*
+ * Starts a scenario in a process of its own; it runs at once.
+ *     START(copy_all, FD("in", p.r), INT("size", 100))
+ *     START(create, NOTHING)
+ */
+#define START(scenario, ...) \
+    start_subject(#scenario, (const struct give[]){__VA_ARGS__, NOTHING})
+#define NOTHING        GIVEN(GIVE_END, NULL, .number = 0)
+#define FD(n, fd)      GIVEN(GIVE_FD, n, .number = (fd))
+#define LEND_FD(n, fd) GIVEN(GIVE_LENT_FD, n, .number = (fd))
+#define INT(n, v)      GIVEN(GIVE_INT, n, .number = (v))
+#define STR(n, s)      GIVEN(GIVE_STR, n, .data = (s))
+#define BYTES(n, p, size) \
+    GIVEN(GIVE_BYTES, n, .data = (p), .size_bytes = (size))
+#define SHARE(n, p) GIVEN(GIVE_SHARED, n, .data = (p)) /* of new_shared() */
+#define GIVEN(kind_, name_, ...) \
+    ((struct give){.kind = (kind_), .name = (name_), __VA_ARGS__})
+
+/*
+ * Faults, at the calls that the student's object file makes (and nobody
+ * else's).  Calls are counted from 1 over all processes of the scenario.
+ *     FAIL("read", 1, 1, EINTR)    the 1st read() returns -1 with EINTR and
+ *                                  has done nothing
+ *     FAIL("shmget", 2, 1, ENOSPC) the 2nd shmget() fails
+ *     SHORT("write", 1, 100, 7)    calls 1 to 100 transfer at most 7 bytes
+ *     CHAOS(seed)                  every call that may be short or interrupted
+ *                                  is so, or not, as the seed says
+ * A name stands for its family, so that any correct solution meets the fault:
+ * "read" is read, readv, recv, recvfrom, recvmsg; "write" is write, writev,
+ * send, sendto, sendmsg; "pipe" is pipe, pipe2; "fork" is fork, posix_spawn,
+ * posix_spawnp; "waitpid" is wait, waitpid, wait4, waitid; "poll" is poll,
+ * ppoll, select, pselect, epoll_wait; "open" is open, openat, creat; "dup" is
+ * dup, dup2, dup3; "mmap", "accept", "semop" take in their variants.  To mean
+ * one member only, write "=write".
+ */
+#define FAIL(call, nth, n, error) \
+    GIVEN(GIVE_FAULT, call, .number = (nth), .count = (n), .err = (error))
+#define SHORT(call, nth, n, most_bytes)                    \
+    GIVEN(GIVE_FAULT, call, .number = (nth), .count = (n), \
+          .size_bytes = (most_bytes))
+#define CHAOS(seed) GIVEN(GIVE_FAULT, "*", .number = (seed))
+
+struct subject *start_subject(const char *scenario, const struct give *gives);
+pid_t subject_pid(const struct subject *s);
+
+/* Waits for the scenario's end.  A crash, a hang, or an end by exit() instead
+ * of a return fails the test, and the message says which and where. */
+void finish(struct subject *s);
+/* The same for a scenario that is to end by a signal, which is returned (0 if
+ * it returned normally). */
+int finish_by_signal(struct subject *s);
+/* Ends the scenario's process and every process it started, by SIGKILL. */
+void kill_subject(struct subject *s);
+
+/* Waits until a value of that name was told. */
+void await(struct subject *s, const char *name);
+/* Waits until a process of the scenario sleeps in that system call
+ * ("read", "semop", "wait4"); where the kernel has several names for one
+ * call, any of them is meant. */
+void await_blocked(struct subject *s, const char *call);
+/* Ends the scenario's wait_for(name). */
+void let_go(struct subject *s, const char *name);
+
+/* Told values.  A name that was never told fails the test. */
+bool was_told(struct subject *s, const char *name);
+long long got_int(struct subject *s, const char *name);
+const char *got_str(struct subject *s, const char *name);
+const void *got_bytes(struct subject *s, const char *name, size_t *size_bytes);
+int got_errno(struct subject *s, const char *name);
+
+/*
+ * Assertions.  Each fails the test with two lines, "expected: ..." and
+ * "seen: ...", in the words of the call: the text of CALL, the value, the
+ * name of the errno.
+ */
+void expect_return(struct subject *s, const char *name, long long value);
+void expect_at_least(struct subject *s, const char *name, long long value);
+/* -1 (for CALL_PTR: NULL) with this errno */
+void expect_error(struct subject *s, const char *name, int err);
+void expect_pointer(struct subject *s, const char *name); /* not NULL */
+void expect_int(struct subject *s, const char *name, long long value);
+void expect_str(struct subject *s, const char *name, const char *text);
+void expect_bytes(struct subject *s, const char *name, const void *data,
+                  size_t size_bytes);
+
+/*
+ * Any other fact.  `expected` is a phrase; the rest is a printf format for
+ * what was seen.
+ *     EXPECT(ds.shm_nattch == 1, "1 process attached", "%lu attached",
+ *            (unsigned long)ds.shm_nattch);
+ */
+#define EXPECT(condition, expected, ...)                                \
+    do {                                                                \
+        if (!(condition))                                               \
+            fail_expected(__FILE__, __LINE__, (expected), __VA_ARGS__); \
+    } while (0)
+_Noreturn void fail_expected(const char *file, int line, const char *expected,
+                             const char *seen, ...)
+    __attribute__((format(printf, 4, 5)));
+/* The machine or the test is at fault, not the student ("broken"). */
+#define REQUIRE(condition)                               \
+    do {                                                 \
+        if (!(condition))                                \
+            fail_broken(__FILE__, __LINE__, #condition); \
+    } while (0)
+_Noreturn void fail_broken(const char *file, int line, const char *what);
+
+/* Fails when the finished scenario left a descriptor, a child, a mapping, an
+ * IPC object or a file behind.  (All are charged to the cleanup points in any
+ * case; this makes it a test's verdict.) */
+void expect_nothing_left(struct subject *s);
+
+/*
+ * The calls that the student's object file made, in order.  `call` is a
+ * family, or one member of it ("=shmat"), as with FAIL.  Arguments and calls
+ * are numbered from 0; arguments are given as integers.
+ */
+unsigned calls_made(struct subject *s, const char *call);
+long long call_argument(struct subject *s, const char *call, unsigned nth,
+                        unsigned argument);
+long long call_result(struct subject *s, const char *call, unsigned nth);
+void expect_called(struct subject *s, const char *call);
+void expect_not_called(struct subject *s, const char *call);
+
+/* Waits until one process is in the body and the others have come in as well
+ * (the test fails) or are held off; then lets it go on.  Call it once all who
+ * compete were started. */
+void expect_alone(struct overlap *o);
+
+/*
+ * Things to hand over.  All are the judge's, closed or removed at the end of
+ * the test.  Descriptors are close-on-exec.
+ */
+struct ends {
+    int r; /* read end */
+    int w; /* write end */
+};
+struct ends new_pipe(void);
+void new_socketpair(int pair[2]); /* AF_UNIX, SOCK_STREAM */
+/* An empty directory for this test alone; ends with no slash. */
+const char *new_dir(void);
+/* A file with this content in a directory of its own; its path.  Not charged
+ * when it is still there at the end. */
+const char *new_file(const void *data, size_t size_bytes);
+/* A System V key that no object uses, another at each call. */
+key_t new_key(void);
+/* A name for shm_open, sem_open, mq_open that nobody uses: "/kit-..." */
+const char *new_name(void);
+/* Zero-filled memory for SHARE(). */
+void *new_shared(size_t size_bytes);
+/* Says that the judge made this System V object: removed at the end and not
+ * charged to the student.  kind is 'm' shm, 's' sem, 'q' queue. */
+void judges_object(char kind, int id);
+/* Unpredictable bytes, other ones at each run. */
+void fill_random(void *buf, size_t size_bytes);
+unsigned random_below(unsigned limit);
+
+/* Closes a descriptor of new_pipe() or new_socketpair() early: *fd becomes
+ * -1. */
+void shut(int *fd);
+
+/* The judge as the peer: with the deadlines of the rules above. */
+void peer_write(int fd, const void *data, size_t size_bytes);
+/* Reads until size or end of file; returns the bytes read. */
+size_t peer_read(int fd, void *buf, size_t size_bytes);
+/* Fails unless the next thing to come is the end of file. */
+void peer_expect_eof(int fd);
+/* What can be read now without waiting. */
+size_t peer_read_now(int fd, void *buf, size_t size_bytes);
+
+/* True when the subject runs under Valgrind: take smaller sizes then. */
+bool under_valgrind(void);
+
+/* ------------------------------------------------------------------------
+ * The macros that make one file two programs: in each, the other one's
+ * functions are inline and unused, and so are checked but not compiled in.
+ */
+#define KIT_UNUSED __attribute__((unused))
+/* Before a test file's own functions, whichever half uses them. */
+#define HELPER KIT_UNUSED static inline
+
+#ifdef KIT_JUDGE
+#include <check.h>
+
+struct kit_test {
+    const char *group;
+    const TTest *const *test;
+    unsigned wall_ms; /* 0: the runtime's own */
+};
+
+/*
+ * A test.  Its group is a group of lab.toml, its name a sentence.
+ * TEST_WITHIN states a deadline of its own in milliseconds of wall time: the
+ * last resort, for a test that waits long by design.
+ */
+#define TEST_WITHIN(group_, name_, wall_ms_)                             \
+    static const TTest *name_;                                           \
+    static const struct kit_test kit_test_##name_ = {#group_, &name_,    \
+                                                     wall_ms_};          \
+    static const struct kit_test *const kit_test_ptr_##name_             \
+        __attribute__((used, section("kit_tests"))) = &kit_test_##name_; \
+    START_TEST(name_)
+#define TEST(group, name) TEST_WITHIN(group, name, 0)
+#define SCENARIO(name)    HELPER void scenario_##name(void)
+#define TOOL(name) \
+    HELPER int tool_##name(KIT_UNUSED int argc, KIT_UNUSED char **argv)
+#else
+struct kit_scenario {
+    const char *name;
+    void (*run)(void);
+    int (*tool)(int argc, char **argv);
+};
+#define TEST_WITHIN(group, name, wall_ms) HELPER void test_##name(void)
+#define TEST(group, name)                 TEST_WITHIN(group, name, 0)
+#define KIT_REGISTER(kind_, name_, member_)                           \
+    static const struct kit_scenario kit_##kind_##_##name_ = {        \
+        .name = #name_, .member_ = kind_##_##name_};                  \
+    static const struct kit_scenario *const kit_##kind_##_ptr_##name_ \
+        __attribute__((used, section("kit_scenarios"))) =             \
+            &kit_##kind_##_##name_;
+#define SCENARIO(name)                 \
+    static void scenario_##name(void); \
+    KIT_REGISTER(scenario, name, run)  \
+    static void scenario_##name(void)
+#define TOOL(name)                                 \
+    static int tool_##name(int argc, char **argv); \
+    KIT_REGISTER(tool, name, tool)                 \
+    static int tool_##name(KIT_UNUSED int argc, KIT_UNUSED char **argv)
+#endif
+
+#endif

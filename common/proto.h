@@ -1,0 +1,130 @@
+/*
+ * proto.h - what the judge and the subject say to each other.
+ *
+ * Three things connect them, and nothing else does:
+ *  - the control socket (SOCK_SEQPACKET, one a subject program): the judge
+ *    sends a request, with descriptors, for each scenario to start; the fork
+ *    server answers with the pid of the new process and, later, its wait
+ *    status;
+ *  - the channel (SOCK_SEQPACKET, one a scenario): records from the
+ *    scenario's processes to the judge, one packet each, so that records of
+ *    several processes never mix;
+ *  - the area (a memfd mapped by both, one a scenario): gates that the judge
+ *    opens, faults that it has planned, and the log of the calls made.
+ * All of it can be forged by the student's code.  The judge therefore checks
+ * every length that comes from there, and believes no more than kit.h says.
+ */
+#ifndef PROTO_H
+#define PROTO_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define ENV_CONTROL "KIT_CONTROL" /* descriptor of the control socket */
+#define ENV_SUBJECT "KIT_SUBJECT" /* path of the subject program */
+
+enum {
+    NAME_BYTES = 32,     /* a name, with its null byte */
+    TEXT_BYTES = 200,    /* the text of a call, with its null byte */
+    CHUNK_BYTES = 32768, /* the payload of one record */
+    PARCEL_FDS = 16,     /* descriptors handed over by a test at most */
+    FIXED_FDS = 4,       /* channel, area, parcel, output: sent first */
+    FIRST_GIVEN_FD = 3,  /* where handed over descriptors appear */
+    FIRST_KIT_FD = 500,  /* the runtime's own descriptors live above this */
+    GATES = 64,
+    FAULTS = 16,
+    LOGGED_CALLS = 4096,
+    LOGGED_ARGS = 6,
+    FOREIGN_SEGMENTS = 256
+};
+
+/* Judge to fork server, with FIXED_FDS + nfds descriptors. */
+struct request {
+    char scenario[NAME_BYTES * 2];
+    uint32_t nfds;
+    uint32_t parcel_bytes;
+};
+
+/* Fork server to judge. */
+struct answer {
+    int32_t started; /* 1: pid runs now; 0: pid ended with status */
+    int32_t pid;     /* -1: fork failed, status is errno */
+    int32_t status;
+};
+
+/*
+ * One thing handed over, in the parcel (a memfd); its data follows, padded to
+ * 8 bytes.  Kinds: 'f' descriptor, 'm' shared memory, 'i' integer, 's' string
+ * (with its null byte), 'b' bytes.
+ */
+struct parcel_item {
+    char name[NAME_BYTES];
+    int64_t number; /* integer, or index among the descriptors of the request */
+    uint64_t size_bytes;
+    uint32_t kind;
+    uint32_t pad;
+};
+
+enum record_kind {
+    RECORD_READY, /* about to run; waits for GATE_RUN */
+    RECORD_INT,   /* value */
+    RECORD_STR,   /* payload */
+    RECORD_BYTES, /* payload at offset of a value of size total bytes */
+    RECORD_CALL,  /* value and err of the call in text */
+    RECORD_CALL_PTR,
+    RECORD_DONE,  /* the scenario returned; waits for GATE_END */
+    RECORD_CRASH, /* signal value at address offset; stopped by SIGSTOP */
+    RECORD_BROKEN /* the test asked for what was not given: text */
+};
+
+/* Scenario to judge; payload_bytes of payload follow in the same packet. */
+struct record {
+    uint32_t kind;
+    int32_t err;
+    int64_t value;
+    uint64_t total_bytes;
+    uint64_t offset;
+    int32_t pid;
+    uint32_t payload_bytes; /* at most CHUNK_BYTES */
+    char name[NAME_BYTES];
+    char text[TEXT_BYTES];
+};
+
+#define GATE_RUN "kit:run"
+#define GATE_END "kit:end"
+
+/* Written by the judge before the start; `seen` counts in the subject. */
+struct fault {
+    char call[NAME_BYTES]; /* family, "=member", or "*" for a seeded plan */
+    uint64_t limit_bytes;  /* of a short transfer */
+    uint64_t seed;
+    uint32_t first; /* calls first .. first + count - 1 */
+    uint32_t count;
+    int32_t err; /* 0: a short transfer */
+    atomic_uint seen;
+};
+
+struct logged_call {
+    char name[NAME_BYTES];
+    char family[NAME_BYTES];
+    int64_t args[LOGGED_ARGS];
+    int64_t result;
+    int32_t err; /* errno when it failed, else 0 */
+    int32_t pid;
+    atomic_uint complete; /* 1 once result and err are there */
+    uint32_t nargs;
+};
+
+struct area {
+    atomic_uint gates_open; /* a futex; gates[0 .. gates_open - 1] are open */
+    char gates[GATES][NAME_BYTES];
+    uint32_t nfaults;
+    struct fault faults[FAULTS];
+    uint32_t nforeign; /* segments that are not this test's to remove */
+    int32_t foreign[FOREIGN_SEGMENTS];
+    atomic_uint timers; /* 1 once a timer was armed: sleep is no hang then */
+    atomic_uint ncalls; /* may exceed LOGGED_CALLS: the rest is not logged */
+    struct logged_call calls[LOGGED_CALLS];
+};
+
+#endif

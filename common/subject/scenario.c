@@ -1,0 +1,345 @@
+/*
+ * scenario.c - one scenario in its process: what kit.h gives to SCENARIO().
+ */
+#define KIT_SUBJECT
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "../kit.h"
+#include "subject.h"
+
+extern const struct kit_scenario *const __start_kit_scenarios[];
+extern const struct kit_scenario *const __stop_kit_scenarios[];
+
+struct scenario_state scenario_state;
+
+/* ---- records ---------------------------------------------------------- */
+
+/* Sends one packet.  Safe in a signal handler; errno is as before. */
+static void send_record(struct record r, const char *name, const char *text,
+                        const void *payload)
+{
+    struct iovec parts[] = {
+        {.iov_base = &r, .iov_len = sizeof(r)},
+        {.iov_base = (void *)(uintptr_t)payload, .iov_len = r.payload_bytes}};
+    struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
+    int saved = errno;
+
+    r.pid = getpid();
+    strncpy(r.name, name, sizeof(r.name) - 1);
+    strncpy(r.text, text, sizeof(r.text) - 1);
+    while (sendmsg(scenario_state.channel, &msg, MSG_NOSIGNAL) == -1 &&
+           errno == EINTR)
+        ;
+    errno = saved;
+}
+
+void tell_int(const char *name, long long value)
+{
+    send_record((struct record){.kind = RECORD_INT, .value = value}, name, "",
+                NULL);
+}
+
+static void tell_payload(enum record_kind kind, const char *name,
+                         const void *data, size_t size)
+{
+    size_t done = 0;
+
+    do {
+        size_t n = size - done < CHUNK_BYTES ? size - done : CHUNK_BYTES;
+
+        send_record((struct record){.kind = kind,
+                                    .total_bytes = size,
+                                    .offset = done,
+                                    .payload_bytes = (uint32_t)n},
+                    name, "", (const char *)data + done);
+        done += n;
+    } while (done < size);
+}
+
+void tell_str(const char *name, const char *text)
+{
+    tell_payload(RECORD_STR, name, text, strlen(text));
+}
+
+void tell_bytes(const char *name, const void *data, size_t size_bytes)
+{
+    tell_payload(RECORD_BYTES, name, data, size_bytes);
+}
+
+long long call_int(const char *name, const char *text, long long value)
+{
+    send_record(
+        (struct record){.kind = RECORD_CALL, .value = value, .err = errno},
+        name, text, NULL);
+    return value;
+}
+
+void *call_ptr(const char *name, const char *text, const void *value)
+{
+    send_record((struct record){.kind = RECORD_CALL_PTR,
+                                .value = (int64_t)(intptr_t)value,
+                                .err = errno},
+                name, text, NULL);
+    return (void *)(uintptr_t)value;
+}
+
+/* ---- gates ------------------------------------------------------------ */
+
+static bool gate_is_open(const struct area *a, unsigned open, const char *name)
+{
+    for (unsigned i = 0; i < open && i < GATES; i++)
+        if (strcmp(a->gates[i], name) == 0)
+            return true;
+    return false;
+}
+
+void wait_for(const char *name)
+{
+    struct area *a = scenario_state.area;
+    int saved = errno;
+    unsigned open;
+
+    while (!gate_is_open(a, open = atomic_load(&a->gates_open), name))
+        syscall(SYS_futex, &a->gates_open, FUTEX_WAIT, open, NULL, NULL, 0);
+    errno = saved;
+}
+
+/* ---- what was handed over --------------------------------------------- */
+
+static _Noreturn void broken(const char *what, const char *name)
+{
+    char text[TEXT_BYTES];
+
+    snprintf(text, sizeof(text), "%s \"%s\"", what, name);
+    send_record((struct record){.kind = RECORD_BROKEN}, "", text, NULL);
+    _exit(2);
+}
+
+/* The item at offset *at of the parcel, and *at moved on; NULL at its end. */
+static const struct parcel_item *next_item(size_t *at)
+{
+    const struct parcel_item *item =
+        (const void *)(scenario_state.parcel + *at);
+
+    if (*at + sizeof(*item) > scenario_state.parcel_bytes)
+        return NULL;
+    *at += sizeof(*item) + ((item->size_bytes + 7) & ~(size_t)7);
+    return item;
+}
+
+static const struct parcel_item *find_given(const char *name, unsigned kind)
+{
+    const struct parcel_item *item;
+    size_t at = 0;
+
+    while ((item = next_item(&at)) != NULL)
+        if (strcmp(item->name, name) == 0 && item->kind == kind)
+            return item;
+    broken("the test did not hand over", name);
+}
+
+int given_fd(const char *name)
+{
+    return FIRST_GIVEN_FD + (int)find_given(name, 'f')->number;
+}
+
+long long given_int(const char *name)
+{
+    return find_given(name, 'i')->number;
+}
+
+const void *given_bytes(const char *name, size_t *size_bytes)
+{
+    const struct parcel_item *item = find_given(name, 'b');
+
+    *size_bytes = item->size_bytes;
+    return item + 1;
+}
+
+const char *given_str(const char *name)
+{
+    return (const char *)(find_given(name, 's') + 1);
+}
+
+void *given_shared(const char *name, size_t *size_bytes)
+{
+    int fd = scenario_state.shared_fds[find_given(name, 'm')->number];
+    struct stat st;
+    void *at = MAP_FAILED;
+
+    if (fstat(fd, &st) == 0)
+        at = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+                  fd, 0);
+    if (at == MAP_FAILED)
+        broken("cannot map the shared memory", name);
+    if (size_bytes != NULL)
+        *size_bytes = (size_t)st.st_size;
+    return at;
+}
+
+/* ---- the process ------------------------------------------------------ */
+
+/* Moves a descriptor to where the runtime keeps its own. */
+static int keep_high(int fd)
+{
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_KIT_FD);
+
+    if (high == -1)
+        _exit(3);
+    close(fd);
+    return high;
+}
+
+static void *map_whole(int fd, size_t size, int prot, int flags)
+{
+    void *at = mmap(NULL, size, prot, flags, fd, 0);
+
+    if (at == MAP_FAILED)
+        _exit(3);
+    return at;
+}
+
+/* Does descriptor number i of the request stand for shared memory? */
+static bool is_shared(unsigned i)
+{
+    const struct parcel_item *item;
+    size_t at = 0;
+
+    while ((item = next_item(&at)) != NULL)
+        if (item->kind == 'm' && item->number == i)
+            return true;
+    return false;
+}
+
+/*
+ * Standard input is empty, output goes to the file that the judge gave, what
+ * was handed over lies at 3, 4, ..., and the runtime's own descriptors, those
+ * of shared memory among them, lie high.
+ */
+static void place_descriptors(const struct request *req, const int *fds)
+{
+    int high[FIXED_FDS + PARCEL_FDS];
+
+    for (unsigned i = 0; i < FIXED_FDS + req->nfds; i++)
+        high[i] = keep_high(fds[i]);
+    scenario_state.channel = high[0];
+    scenario_state.area = map_whole(high[1], sizeof(struct area),
+                                    PROT_READ | PROT_WRITE, MAP_SHARED);
+    scenario_state.parcel_bytes = req->parcel_bytes;
+    if (req->parcel_bytes > 0)
+        scenario_state.parcel =
+            map_whole(high[2], req->parcel_bytes, PROT_READ, MAP_PRIVATE);
+    dup2(high[3], STDOUT_FILENO);
+    dup2(high[3], STDERR_FILENO);
+    for (unsigned i = 1; i < FIXED_FDS; i++)
+        close(high[i]);
+    for (unsigned i = 0; i < req->nfds; i++) {
+        if (is_shared(i)) {
+            scenario_state.shared_fds[i] = high[FIXED_FDS + i];
+        } else {
+            dup2(high[FIXED_FDS + i], FIRST_GIVEN_FD + (int)i);
+            close(high[FIXED_FDS + i]);
+        }
+    }
+}
+
+/*
+ * A crash stops the process, so that the judge can look where it is; then it
+ * dies by the same signal.
+ */
+static void on_crash(int sig, siginfo_t *info, void *context)
+{
+    (void)context;
+    send_record((struct record){.kind = RECORD_CRASH,
+                                .value = sig,
+                                .offset = (uint64_t)(uintptr_t)info->si_addr},
+                "", "", NULL);
+    signal(sig, SIG_DFL);
+    kill(getpid(), SIGSTOP);
+    if (info->si_code <= 0) /* sent by kill() or abort(): not met again */
+        raise(sig);
+}
+
+static void catch_crashes(void)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    static char stack_memory[16384];
+    stack_t stack = {.ss_sp = stack_memory, .ss_size = sizeof(stack_memory)};
+    struct sigaction action = {.sa_sigaction = on_crash,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK};
+
+    sigaltstack(&stack, NULL);
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        sigaction(signals[i], &action, NULL);
+}
+
+static void fresh_signals(void)
+{
+    sigset_t none;
+
+    for (int sig = 1; sig < NSIG; sig++)
+        signal(sig, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    if (getenv("KIT_NO_CRASH_REPORT") == NULL)
+        catch_crashes();
+}
+
+static const struct kit_scenario *find_scenario(const char *name, bool tool)
+{
+    for (const struct kit_scenario *const *s = __start_kit_scenarios;
+         s < __stop_kit_scenarios; s++)
+        if (((*s)->tool != NULL) == tool && strcmp((*s)->name, name) == 0)
+            return *s;
+    return NULL;
+}
+
+void scenario_main(const struct request *req, const int *fds)
+{
+    const struct kit_scenario *s = find_scenario(req->scenario, false);
+
+    setsid();
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
+    place_descriptors(req, fds);
+    if (s == NULL)
+        broken("there is no scenario", req->scenario);
+    fresh_signals();
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+    send_record((struct record){.kind = RECORD_READY}, "", "", NULL);
+    wait_for(GATE_RUN);
+    errno = 0;
+    s->run();
+    fflush(NULL);
+    send_record((struct record){.kind = RECORD_DONE}, "", "", NULL);
+    wait_for(GATE_END);
+    _exit(0);
+}
+
+/* ---- tools ------------------------------------------------------------ */
+
+char *tool_program(void)
+{
+    return getenv(ENV_SUBJECT);
+}
+
+void tool_main(int argc, char **argv)
+{
+    if (argc < 3 || strcmp(argv[1], "--tool") != 0)
+        return;
+
+    const struct kit_scenario *s = find_scenario(argv[2], true);
+
+    if (s == NULL) {
+        fprintf(stderr, "there is no tool \"%s\"\n", argv[2]);
+        exit(127);
+    }
+    exit(s->tool(argc - 2, argv + 2));
+}

@@ -1,0 +1,130 @@
+/*
+ * server.c - the subject's main(): a fork server.
+ *
+ * The program is started once for a whole lab, natively or under Valgrind
+ * (whose start takes a third of a second).  For each scenario the judge sends
+ * a request, and the server forks: every scenario has a fresh process.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "subject.h"
+
+enum { MOST_FDS = FIXED_FDS + PARCEL_FDS };
+
+/* Receives one request; fds[] gets its descriptors.  Returns false when the
+ * judge has closed the socket. */
+static bool receive_request(int control, struct request *req, int *fds,
+                            size_t *nfds)
+{
+    union {
+        char bytes[CMSG_SPACE(MOST_FDS * sizeof(int))];
+        struct cmsghdr align;
+    } room;
+    struct iovec iov = {.iov_base = req, .iov_len = sizeof(*req)};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = room.bytes,
+                         .msg_controllen = sizeof(room.bytes)};
+    ssize_t got;
+
+    do
+        got = recvmsg(control, &msg, MSG_CMSG_CLOEXEC);
+    while (got == -1 && errno == EINTR);
+    if (got != sizeof(*req))
+        return false;
+
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+    *nfds = 0;
+    if (cmsg != NULL && cmsg->cmsg_type == SCM_RIGHTS) {
+        *nfds = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        memcpy(fds, CMSG_DATA(cmsg), *nfds * sizeof(int));
+    }
+    return *nfds == FIXED_FDS + req->nfds;
+}
+
+static void answer(int control, int started, pid_t pid, int status)
+{
+    struct answer a = {.started = started, .pid = pid, .status = status};
+
+    /* A judge that is gone is seen at the next receive. */
+    (void)send(control, &a, sizeof(a), MSG_NOSIGNAL);
+}
+
+static void serve_request(int control, int children)
+{
+    struct request req;
+    int fds[MOST_FDS];
+    size_t nfds;
+
+    if (!receive_request(control, &req, fds, &nfds))
+        _exit(0);
+
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        close(control);
+        close(children);
+        scenario_main(&req, fds);
+    }
+    answer(control, 1, pid, pid == -1 ? errno : 0);
+    for (size_t i = 0; i < nfds; i++)
+        close(fds[i]);
+}
+
+static void report_ended_children(int control, int children)
+{
+    struct signalfd_siginfo info;
+    int status;
+    pid_t pid;
+
+    (void)!read(children, &info, sizeof(info));
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        answer(control, 0, pid, status);
+}
+
+static void serve(int control)
+{
+    sigset_t child;
+
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, NULL);
+
+    int children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    struct pollfd fds[] = {{.fd = control, .events = POLLIN},
+                           {.fd = children, .events = POLLIN}};
+
+    for (;;) {
+        if (poll(fds, 2, -1) == -1 && errno != EINTR)
+            _exit(1);
+        if (fds[1].revents != 0)
+            report_ended_children(control, children);
+        if (fds[0].revents != 0)
+            serve_request(control, children);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    tool_main(argc, argv);
+
+    const char *control = getenv(ENV_CONTROL);
+
+    if (control == NULL) {
+        fprintf(stderr, "%s: started by the judge only: use make\n", argv[0]);
+        return 2;
+    }
+    serve(atoi(control));
+}
