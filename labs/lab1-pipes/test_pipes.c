@@ -1,0 +1,2134 @@
+/*
+ * test_pipes.c - the tests of lab 1.
+ *
+ * One group a row of the contract, in each from the plain case to the hard
+ * one.  common/kit.h says how a test works: a SCENARIO calls the functions of
+ * pipes.c in a process of its own, a TEST starts it, plays the other end of
+ * the pipe and decides; a TOOL is a small program that pipes.c is to run.
+ */
+#include "../../common/kit.h"
+#include "pipes.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+
+/* All processes of the scenario sleep, in whatever call: what could happen
+ * without the test's help has happened. */
+#define AWAIT_ASLEEP(s) await_blocked((s), "*")
+
+enum {
+    GUARD_BYTES = 64,    /* behind a buffer: must stay as it was */
+    GUARD_BYTE = 0xA5,   /* what they hold */
+    UNTOUCHED = -12345,  /* what an out-parameter holds before the call */
+    MANY_INTERRUPTS = 3, /* EINTR this often in a row */
+    PIPE_BYTES = 65536,  /* what a pipe holds unless told otherwise */
+    ONE_PAGE = 4096      /* what the smallest pipe holds, and PIPE_BUF */
+};
+
+/* ------------------------------------------------------------------------
+ * Helpers of the scenarios
+ */
+
+/* A buffer with guard bytes behind it. */
+HELPER unsigned char *new_buffer(size_t size)
+{
+    unsigned char *buf = malloc(size + GUARD_BYTES);
+
+    if (buf == NULL)
+        abort();
+    memset(buf, 0, size);
+    memset(buf + size, GUARD_BYTE, GUARD_BYTES);
+    return buf;
+}
+
+/* Tells the first `used` bytes, and how many guard bytes behind `size` were
+ * changed. */
+HELPER void tell_buffer(const char *name, const unsigned char *buf, size_t used,
+                        size_t size)
+{
+    char guard[32];
+    int changed = 0;
+
+    for (size_t i = 0; i < GUARD_BYTES; i++)
+        changed += buf[size + i] != GUARD_BYTE;
+    tell_bytes(name, buf, used < size ? used : size);
+    snprintf(guard, sizeof(guard), "%s beyond", name);
+    tell_int(guard, changed);
+}
+
+/* A line of programs: "copy|tag a|tag b".  A word with a slash is the path of
+ * a program, other words are tools of this file with their arguments. */
+struct line {
+    char text[512];
+    char *words[8][8];
+    char *const *argvs[8];
+    size_t n;
+};
+
+HELPER void parse_line(struct line *l, const char *text)
+{
+    char *rest = l->text, *stage;
+
+    snprintf(l->text, sizeof(l->text), "%s", text);
+    for (l->n = 0; (stage = strsep(&rest, "|")) != NULL; l->n++) {
+        size_t words = 0;
+        if (strchr(stage, '/') == NULL) {
+            l->words[l->n][words++] = tool_program();
+            l->words[l->n][words++] = (char *)"--tool";
+        }
+        do
+            l->words[l->n][words++] = strsep(&stage, " ");
+        while (stage != NULL);
+        l->words[l->n][words] = NULL;
+        l->argvs[l->n] = l->words[l->n];
+    }
+}
+
+/* Takes away this process's descriptors but for a few: pipe() and the like
+ * give EMFILE when those are used up. */
+enum { SCARCE_BELOW = 48 };
+
+struct scarcity {
+    struct rlimit old;
+    int taken[SCARCE_BELOW];
+    int n;
+};
+
+HELPER void leave_few_descriptors(struct scarcity *sc, int few)
+{
+    struct rlimit low;
+    int fd;
+
+    getrlimit(RLIMIT_NOFILE, &sc->old);
+    low = sc->old;
+    low.rlim_cur = SCARCE_BELOW;
+    setrlimit(RLIMIT_NOFILE, &low);
+    sc->n = 0;
+    while ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) != -1)
+        sc->taken[sc->n++] = fd;
+    while (few-- > 0)
+        close(sc->taken[--sc->n]);
+}
+
+HELPER void give_descriptors_back(struct scarcity *sc)
+{
+    while (sc->n > 0)
+        close(sc->taken[--sc->n]);
+    setrlimit(RLIMIT_NOFILE, &sc->old);
+}
+
+HELPER bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) != -1;
+}
+
+HELPER int count_open(void)
+{
+    int n = 0;
+
+    for (int fd = 0; fd < SCARCE_BELOW; fd++)
+        n += is_open(fd);
+    return n;
+}
+
+/* How many children there are that nobody has waited for; waits for them. */
+HELPER int count_children(void)
+{
+    int n = 0;
+
+    while (waitpid(-1, NULL, 0) > 0)
+        n++;
+    return n;
+}
+
+/* ------------------------------------------------------------------------
+ * Helpers of the tests
+ */
+
+HELPER const char *status_text(int status)
+{
+    static char text[64];
+
+    if (WIFEXITED(status))
+        snprintf(text, sizeof(text), "the status of an exit with %d",
+                 WEXITSTATUS(status));
+    else if (WIFSIGNALED(status))
+        snprintf(text, sizeof(text), "the status of a death by %s",
+                 signal_name(WTERMSIG(status)));
+    else
+        snprintf(text, sizeof(text), "%d, which is no wait status", status);
+    return text;
+}
+
+HELPER void expect_exit(struct subject *s, const char *name, int code)
+{
+    int status = (int)got_int(s, name);
+    char expected[80];
+
+    snprintf(expected, sizeof(expected), "%s is the status of an exit with %d",
+             name, code);
+    EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == code, expected, "%s",
+           status_text(status));
+}
+
+HELPER void expect_death(struct subject *s, const char *name, int sig)
+{
+    int status = (int)got_int(s, name);
+    char expected[80];
+
+    snprintf(expected, sizeof(expected), "%s is the status of a death by %s",
+             name, signal_name(sig));
+    EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == sig, expected, "%s",
+           status_text(status));
+}
+
+/* Bytes that came through a pipe against those that should have. */
+HELPER void expect_same(const void *got, size_t got_size, const void *data,
+                        size_t size)
+{
+    const unsigned char *a = got, *b = data;
+    char expected[64];
+    size_t i = 0;
+
+    snprintf(expected, sizeof(expected), "%zu bytes come out of the pipe",
+             size);
+    EXPECT(got_size == size, expected, "%zu bytes", got_size);
+    while (i < size && a[i] == b[i])
+        i++;
+    EXPECT(i == size, "the bytes that were sent", "another byte at offset %zu",
+           i);
+}
+
+HELPER void expect_guard(struct subject *s, const char *name, size_t size)
+{
+    char guard[32], expected[64];
+
+    snprintf(guard, sizeof(guard), "%s beyond", name);
+    snprintf(expected, sizeof(expected),
+             "nothing is written beyond the %zu bytes of the buffer", size);
+    EXPECT(got_int(s, guard) == 0, expected, "%lld bytes beyond it changed",
+           got_int(s, guard));
+}
+
+/* Text of hex digits, unlike at any other run. */
+HELPER void random_text(char *text, size_t digits)
+{
+    for (size_t i = 0; i < digits; i++)
+        text[i] = "0123456789abcdef"[random_below(16)];
+    text[digits] = '\0';
+}
+
+HELPER unsigned char *new_random(size_t size)
+{
+    unsigned char *data = malloc(size);
+
+    REQUIRE(data != NULL);
+    fill_random(data, size);
+    return data;
+}
+
+/* A pipe of one page: 4096 bytes are in it, or it blocks. */
+HELPER struct ends new_small_pipe(void)
+{
+    struct ends p = new_pipe();
+
+    REQUIRE(fcntl(p.w, F_SETPIPE_SZ, ONE_PAGE) == ONE_PAGE);
+    return p;
+}
+
+/* The read end of a pipe that is at its end already. */
+HELPER int new_empty_input(void)
+{
+    struct ends p = new_pipe();
+
+    shut(&p.w);
+    return p.r;
+}
+
+HELPER int bytes_waiting(int fd)
+{
+    int n = -1;
+
+    REQUIRE(ioctl(fd, FIONREAD, &n) == 0);
+    return n;
+}
+
+/* ------------------------------------------------------------------------
+ * Tools: the programs that pipes.c runs
+ */
+
+HELPER void put(int fd, const void *data, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = write(fd, (const char *)data + done, size - done);
+        if (n == -1)
+            _exit(1);
+        done += (size_t)n;
+    }
+}
+
+HELPER void copy_all(void)
+{
+    char buf[4096];
+    ssize_t n;
+
+    while ((n = read(0, buf, sizeof(buf))) > 0)
+        put(1, buf, (size_t)n);
+}
+
+/* repeat TEXT N: prints TEXT N times. */
+TOOL(repeat)
+{
+    for (long i = 0; i < atol(argv[2]); i++)
+        put(1, argv[1], strlen(argv[1]));
+    return 0;
+}
+
+/* exit N */
+TOOL(exit)
+{
+    return atoi(argv[1]);
+}
+
+/* die N: dies by signal N. */
+TOOL(die)
+{
+    raise(atoi(argv[1]));
+    return 0;
+}
+
+/* fds: prints which descriptors it has open, then copies. */
+TOOL(fds)
+{
+    char text[512] = "";
+    size_t used = 0;
+
+    for (int fd = 0; fd < 1024 && used < sizeof(text) - 8; fd++)
+        if (is_open(fd))
+            used +=
+                (size_t)snprintf(text + used, sizeof(text) - used, "%d ", fd);
+    put(1, text, used);
+    if (argc > 1)
+        copy_all();
+    return 0;
+}
+
+/* copy */
+TOOL(copy)
+{
+    copy_all();
+    return 0;
+}
+
+/* narrow: copies, with pipes of 4 KiB. */
+TOOL(narrow)
+{
+    fcntl(0, F_SETPIPE_SZ, ONE_PAGE);
+    fcntl(1, F_SETPIPE_SZ, ONE_PAGE);
+    copy_all();
+    return 0;
+}
+
+/* tag TEXT: copies, then adds TEXT. */
+TOOL(tag)
+{
+    copy_all();
+    put(1, argv[1], strlen(argv[1]));
+    return 0;
+}
+
+/* sum: prints length and a hash (FNV-1a) of what it reads. */
+HELPER uint64_t hash_add(uint64_t hash, const char *data, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ (unsigned char)data[i]) * 0x100000001b3u;
+    return hash;
+}
+
+#define HASH_START 0xcbf29ce484222325u
+
+TOOL(sum)
+{
+    char buf[4096];
+    unsigned long long size = 0;
+    uint64_t hash = HASH_START;
+    ssize_t n;
+
+    while ((n = read(0, buf, sizeof(buf))) > 0) {
+        hash = hash_add(hash, buf, (size_t)n);
+        size += (size_t)n;
+    }
+    n = snprintf(buf, sizeof(buf), "%llu %llx", size, (unsigned long long)hash);
+    put(1, buf, (size_t)n);
+    return 0;
+}
+
+/* forever: prints until nobody reads. */
+TOOL(forever)
+{
+    for (;;)
+        put(1, "again and again\n", 16);
+    return 0;
+}
+
+/* head N: copies N bytes and ends. */
+TOOL(head)
+{
+    char byte;
+
+    for (long i = 0; i < atol(argv[1]) && read(0, &byte, 1) == 1; i++)
+        put(1, &byte, 1);
+    return 0;
+}
+
+/* deaf TEXT: closes its input without reading, then prints. */
+TOOL(deaf)
+{
+    close(0);
+    put(1, argv[1], strlen(argv[1]));
+    return 0;
+}
+
+/* mute N: closes its output, then reads; 0 when N bytes came. */
+TOOL(mute)
+{
+    char buf[4096];
+    long got = 0;
+    ssize_t n;
+
+    close(1);
+    while ((n = read(0, buf, sizeof(buf))) > 0)
+        got += n;
+    return got == atol(argv[1]) ? 0 : 1;
+}
+
+/* first TEXT N: prints TEXT N times before it reads, then copies. */
+TOOL(first)
+{
+    for (long i = 0; i < atol(argv[2]); i++)
+        put(1, argv[1], strlen(argv[1]));
+    copy_all();
+    return 0;
+}
+
+/* broken: writes to a pipe that nobody reads; 7 when it lives on. */
+TOOL(broken)
+{
+    int p[2];
+
+    if (pipe(p) == -1)
+        return 8;
+    close(p[0]);
+    (void)!write(p[1], "x", 1);
+    return 7;
+}
+
+/* ------------------------------------------------------------------------
+ * read: pipe_read_full()
+ */
+
+SCENARIO(read_full)
+{
+    int fd = given_fd("in");
+    size_t size = (size_t)given_int("size");
+    unsigned char *buf = new_buffer(size);
+
+    CALL("read", pipe_read_full(fd, buf, size));
+    tell_buffer("buf", buf, size, size);
+    CALL("again", pipe_read_full(fd, buf, size));
+    free(buf);
+}
+
+/* Starts read_full, and writes data in pieces of `piece` bytes, each when the
+ * reader waits for more; then comes the end of file. */
+HELPER struct subject *read_in_pieces(const unsigned char *data, size_t size,
+                                      size_t piece, size_t asked)
+{
+    struct ends p = new_pipe();
+    struct subject *s =
+        START(read_full, FD("in", p.r), INT("size", (long long)asked));
+
+    for (size_t done = 0; done < size; done += piece) {
+        if (done > 0)
+            AWAIT_ASLEEP(s);
+        peer_write(p.w, data + done, size - done < piece ? size - done : piece);
+    }
+    shut(&p.w);
+    finish(s);
+    return s;
+}
+
+TEST(read, read_takes_all_that_was_asked_for_and_no_more)
+{
+    unsigned char data[300], rest[300];
+    struct ends p = new_pipe();
+
+    fill_random(data, sizeof(data));
+    peer_write(p.w, data, 300);
+    struct subject *s = START(read_full, LEND_FD("in", p.r), INT("size", 100));
+    finish(s);
+    expect_return(s, "read", 100);
+    expect_bytes(s, "buf", data, 100);
+    expect_guard(s, "buf", 100);
+    expect_return(s, "again", 100);
+    EXPECT(peer_read_now(p.r, rest, sizeof(rest)) == 100,
+           "100 of 300 bytes are left after two reads of 100",
+           "more or fewer are left");
+    expect_same(rest, 100, data + 200, 100);
+}
+
+TEST(read, read_goes_on_after_a_short_read)
+{
+    unsigned char data[100];
+
+    fill_random(data, sizeof(data));
+    struct subject *s = read_in_pieces(data, 100, 40, 100);
+    expect_return(s, "read", 100);
+    expect_bytes(s, "buf", data, 100);
+}
+
+TEST(read, read_stops_at_end_of_file_and_says_how_much_came)
+{
+    unsigned char data[70];
+
+    fill_random(data, sizeof(data));
+    struct subject *s = read_in_pieces(data, 70, 70, 100);
+    expect_return(s, "read", 70);
+    EXPECT(memcmp(got_bytes(s, "buf", &(size_t){0}), data, 70) == 0,
+           "the 70 bytes that were written", "other bytes");
+    expect_return(s, "again", 0);
+}
+
+TEST(read, read_survives_signals)
+{
+    size_t size = 3000;
+    unsigned char *data = new_random(size);
+    struct ends p = new_pipe();
+
+    peer_write(p.w, data, size);
+    shut(&p.w);
+    struct subject *s =
+        START(read_full, FD("in", p.r), INT("size", 3000),
+              FAIL("read", 1, MANY_INTERRUPTS, EINTR), SHORT("read", 5, 100, 7),
+              CHAOS(random_below(1000)));
+    finish(s);
+    expect_return(s, "read", (long long)size);
+    expect_bytes(s, "buf", data, size);
+    free(data);
+}
+
+TEST(read, read_reports_a_real_error)
+{
+    struct ends p = new_pipe();
+    unsigned char data[50] = {0};
+
+    struct subject *s = START(read_full, FD("in", p.w), INT("size", 10));
+    finish(s);
+    expect_error(s, "read", EBADF);
+
+    p = new_pipe();
+    peer_write(p.w, data, 50);
+    s = START(read_full, FD("in", p.r), INT("size", 50),
+              SHORT("read", 1, 1, 20), FAIL("read", 2, 1000, EIO));
+    finish(s);
+    if (calls_made(s, "read") > 1) /* else the fault was not met */
+        expect_error(s, "read", EIO);
+}
+
+/* ------------------------------------------------------------------------
+ * write: pipe_write_full()
+ */
+
+SCENARIO(write_full)
+{
+    int fd = given_fd("out");
+    size_t size;
+    const void *data = given_bytes("data", &size);
+
+    CALL("write", pipe_write_full(fd, data, size));
+}
+
+static volatile sig_atomic_t sigpipes;
+
+HELPER void count_sigpipe(int sig)
+{
+    (void)sig;
+    sigpipes++;
+}
+
+HELPER void tell_sigpipe_state(const char *when)
+{
+    char name[32];
+    struct sigaction now;
+    sigset_t set;
+
+    sigaction(SIGPIPE, NULL, &now);
+    snprintf(name, sizeof(name), "disposition %s", when);
+    tell_str(name, now.sa_handler == SIG_DFL   ? "the default"
+                   : now.sa_handler == SIG_IGN ? "ignored"
+                   : now.sa_handler == count_sigpipe
+                       ? "the caller's handler"
+                       : "a handler that the caller did not install");
+    sigprocmask(SIG_BLOCK, NULL, &set);
+    snprintf(name, sizeof(name), "blocked %s", when);
+    tell_int(name, sigismember(&set, SIGPIPE));
+    sigpending(&set);
+    snprintf(name, sizeof(name), "pending %s", when);
+    tell_int(name, sigismember(&set, SIGPIPE));
+}
+
+/* One write that works, one that nobody reads, with the default and then with
+ * a handler of the caller's. */
+SCENARIO(write_with_sigpipe)
+{
+    struct sigaction handler = {.sa_handler = count_sigpipe};
+    int good = given_fd("good"), broken = given_fd("broken");
+
+    CALL("write", pipe_write_full(good, "x", 1));
+    CALL("default", pipe_write_full(broken, "x", 1));
+    tell_sigpipe_state("after default");
+    sigaction(SIGPIPE, &handler, NULL);
+    CALL("write 2", pipe_write_full(good, "y", 1));
+    CALL("handler", pipe_write_full(broken, "y", 1));
+    tell_sigpipe_state("after handler");
+    tell_int("handler called", sigpipes);
+}
+
+TEST(write, write_delivers_every_byte_to_a_slow_reader)
+{
+    size_t size = under_valgrind() ? 2 * PIPE_BYTES : 1 << 20;
+    unsigned char *data = new_random(size), *got = malloc(size);
+    struct ends p = new_pipe();
+    struct subject *s =
+        START(write_full, FD("out", p.w), BYTES("data", data, size));
+    size_t n = 0, more;
+
+    do {
+        more = peer_read(p.r, got + n, size - n < 9999 ? size - n : 9999);
+        n += more;
+    } while (more > 0);
+    finish(s);
+    expect_return(s, "write", 0);
+    expect_same(got, n, data, size);
+    peer_expect_eof(p.r);
+    free(data);
+    free(got);
+}
+
+TEST(write, write_goes_on_after_a_short_write)
+{
+    unsigned char data[1000], got[1001];
+    struct ends p = new_pipe();
+
+    fill_random(data, sizeof(data));
+    struct subject *s =
+        START(write_full, FD("out", p.w), BYTES("data", data, 1000),
+              SHORT("write", 1, 100000, 300));
+    finish(s);
+    expect_return(s, "write", 0);
+    expect_same(got, peer_read(p.r, got, sizeof(got)), data, 1000);
+}
+
+TEST(write, write_survives_signals)
+{
+    unsigned char data[3000], got[3001];
+    struct ends p = new_pipe();
+
+    fill_random(data, sizeof(data));
+    struct subject *s = START(
+        write_full, FD("out", p.w), BYTES("data", data, 3000),
+        FAIL("write", 1, MANY_INTERRUPTS, EINTR), CHAOS(random_below(1000)));
+    finish(s);
+    expect_return(s, "write", 0);
+    expect_same(got, peer_read(p.r, got, sizeof(got)), data, 3000);
+}
+
+TEST(write, write_says_epipe_when_nobody_reads)
+{
+    struct ends p = new_pipe();
+
+    shut(&p.r);
+    struct subject *s =
+        START(write_full, FD("out", p.w), BYTES("data", "hello", 5));
+    finish(s);
+    expect_error(s, "write", EPIPE);
+}
+
+TEST(write, write_says_epipe_when_the_reader_leaves_midway)
+{
+    size_t size = 4 * PIPE_BYTES;
+    unsigned char *data = new_random(size);
+    struct ends p = new_pipe();
+    struct subject *s =
+        START(write_full, FD("out", p.w), BYTES("data", data, size));
+
+    AWAIT_ASLEEP(s);
+    shut(&p.r);
+    finish(s);
+    expect_error(s, "write", EPIPE);
+    free(data);
+}
+
+TEST(write, write_leaves_the_callers_sigpipe_as_it_was)
+{
+    struct ends good = new_pipe(), broken = new_pipe();
+
+    shut(&broken.r);
+    struct subject *s =
+        START(write_with_sigpipe, FD("good", good.w), FD("broken", broken.w));
+    finish(s);
+    expect_return(s, "write", 0);
+    expect_error(s, "default", EPIPE);
+    expect_str(s, "disposition after default", "the default");
+    expect_int(s, "blocked after default", 0);
+    expect_int(s, "pending after default", 0);
+    expect_error(s, "handler", EPIPE);
+    expect_str(s, "disposition after handler", "the caller's handler");
+    expect_int(s, "blocked after handler", 0);
+    expect_int(s, "pending after handler", 0);
+    expect_int(s, "handler called", 0);
+}
+
+/* ------------------------------------------------------------------------
+ * messages: pipe_send() and pipe_recv()
+ */
+
+SCENARIO(send)
+{
+    int fd = given_fd("out");
+    size_t size;
+    const void *msg = given_bytes("msg", &size);
+
+    CALL("send", pipe_send(fd, msg, (uint32_t)size));
+}
+
+/* Receives `calls` times; errno is no 0 before each call. */
+SCENARIO(recv)
+{
+    int fd = given_fd("in");
+    size_t cap = (size_t)given_int("cap");
+    char name[32];
+
+    for (int i = 1; i <= given_int("calls"); i++) {
+        unsigned char *msg = new_buffer(cap);
+        snprintf(name, sizeof(name), "recv %d", i);
+        ssize_t n = CALL(name, (errno = EXDEV, pipe_recv(fd, msg, cap)));
+        snprintf(name, sizeof(name), "msg %d", i);
+        tell_buffer(name, msg, n > 0 ? (size_t)n : 0, cap);
+        free(msg);
+    }
+}
+
+/* The same in a process that may not take much memory. */
+SCENARIO(recv_with_little_memory)
+{
+    struct rlimit limit;
+
+    getrlimit(RLIMIT_AS, &limit);
+    limit.rlim_cur = 1 << 28;
+    setrlimit(RLIMIT_AS, &limit);
+    scenario_recv();
+}
+
+HELPER size_t put_frame(unsigned char *to, const void *msg, uint32_t size)
+{
+    uint32_t length = htonl(size);
+
+    memcpy(to, &length, 4);
+    memcpy(to + 4, msg, size);
+    return 4 + size;
+}
+
+/* Expects that pipe_recv(), from a stream of these bytes and then its end,
+ * returns `value` with errno `err`. */
+HELPER void expect_recv(const void *stream, size_t size, long long value,
+                        int err)
+{
+    struct ends p = new_pipe();
+
+    peer_write(p.w, stream, size);
+    shut(&p.w);
+    struct subject *s =
+        START(recv, FD("in", p.r), INT("cap", 100), INT("calls", 1));
+    finish(s);
+    if (value == -1) {
+        expect_error(s, "recv 1", err);
+        return;
+    }
+    expect_return(s, "recv 1", value);
+    EXPECT(got_errno(s, "recv 1") == err, "errno is 0 at a clean end",
+           "errno is %s", errno_name(got_errno(s, "recv 1")));
+}
+
+TEST(messages, send_puts_the_length_first_in_network_order)
+{
+    uint32_t size = 300 + random_below(300);
+    unsigned char *msg = new_random(size), frame[604], got[700];
+    struct ends p = new_pipe();
+    struct subject *s = START(send, FD("out", p.w), BYTES("msg", msg, size));
+
+    finish(s);
+    expect_return(s, "send", 0);
+    size_t n = peer_read(p.r, got, sizeof(got));
+    size_t frame_size = put_frame(frame, msg, size);
+    char expected[80];
+    snprintf(expected, sizeof(expected), "the length %u as 00 00 %02x %02x",
+             size, size >> 8, size & 255);
+    EXPECT(n >= 4 && memcmp(got, frame, 4) == 0, expected,
+           "%zu bytes, the first four are %02x %02x %02x %02x", n, got[0],
+           got[1], got[2], got[3]);
+    expect_same(got, n, frame, frame_size);
+    free(msg);
+}
+
+TEST(messages, send_refuses_an_empty_message)
+{
+    struct ends p = new_pipe();
+    struct subject *s = START(send, FD("out", p.w), BYTES("msg", "", 0));
+
+    finish(s);
+    expect_error(s, "send", EINVAL);
+    peer_expect_eof(p.r);
+}
+
+TEST(messages, recv_gives_one_message_at_a_time)
+{
+    unsigned char msgs[3][100], stream[400];
+    uint32_t sizes[3];
+    struct ends p = new_pipe();
+    size_t n = 0;
+    char name[32];
+
+    fill_random(msgs, sizeof(msgs));
+    for (int i = 0; i < 3; i++) {
+        sizes[i] = 1 + random_below(100);
+        n += put_frame(stream + n, msgs[i], sizes[i]);
+    }
+    peer_write(p.w, stream, n);
+    struct subject *s =
+        START(recv, FD("in", p.r), INT("cap", 100), INT("calls", 3));
+    finish(s);
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof(name), "recv %d", i + 1);
+        expect_return(s, name, sizes[i]);
+        snprintf(name, sizeof(name), "msg %d", i + 1);
+        expect_bytes(s, name, msgs[i], sizes[i]);
+        expect_guard(s, name, 100);
+    }
+}
+
+TEST(messages, recv_joins_a_length_that_comes_in_pieces)
+{
+    unsigned char msg[80], frame[84];
+    struct ends p = new_pipe();
+
+    fill_random(msg, sizeof(msg));
+    put_frame(frame, msg, 80);
+    struct subject *s =
+        START(recv, FD("in", p.r), INT("cap", 100), INT("calls", 1));
+    for (size_t i = 0; i < 4; i++) {
+        peer_write(p.w, frame + i, 1);
+        AWAIT_ASLEEP(s);
+    }
+    peer_write(p.w, frame + 4, 30);
+    AWAIT_ASLEEP(s);
+    peer_write(p.w, frame + 34, 50);
+    finish(s);
+    expect_return(s, "recv 1", 80);
+    expect_bytes(s, "msg 1", msg, 80);
+}
+
+TEST(messages, recv_tells_a_clean_end_from_a_broken_message)
+{
+    unsigned char msg[50], frame[54];
+
+    fill_random(msg, sizeof(msg));
+    put_frame(frame, msg, 50);
+    expect_recv(frame, 0, 0, 0);                /* the end before a frame */
+    expect_recv(frame, 3, -1, EPROTO);          /* in the length */
+    expect_recv(frame, 4, -1, EPROTO);          /* before the message */
+    expect_recv(frame, 30, -1, EPROTO);         /* in the message */
+    expect_recv("\0\0\0\0rest", 8, -1, EPROTO); /* an empty message */
+}
+
+TEST(messages, recv_drops_what_does_not_fit_and_stays_in_step)
+{
+    uint32_t big = 2 * PIPE_BYTES + random_below(1000);
+    unsigned char *msg = new_random(big), *frame = malloc(big + 4);
+    struct ends p = new_pipe();
+    struct subject *s =
+        START(recv, FD("in", p.r), INT("cap", 100), INT("calls", 3));
+
+    peer_write(p.w, frame, put_frame(frame, msg, big));
+    peer_write(p.w, frame, put_frame(frame, msg + 7, 101));
+    peer_write(p.w, frame, put_frame(frame, msg + 99, 100));
+    finish(s);
+    expect_error(s, "recv 1", EMSGSIZE);
+    expect_guard(s, "msg 1", 100);
+    expect_error(s, "recv 2", EMSGSIZE);
+    expect_guard(s, "msg 2", 100);
+    expect_return(s, "recv 3", 100);
+    expect_bytes(s, "msg 3", msg + 99, 100);
+    free(msg);
+    free(frame);
+}
+
+TEST(messages, recv_takes_no_memory_because_a_length_says_so)
+{
+    struct ends p = new_pipe();
+
+    peer_write(p.w, "\xff\xff\xff\xf0 not four gigabytes", 24);
+    shut(&p.w);
+    struct subject *s =
+        under_valgrind()
+            ? START(recv, FD("in", p.r), INT("cap", 100), INT("calls", 1))
+            : START(recv_with_little_memory, FD("in", p.r), INT("cap", 100),
+                    INT("calls", 1));
+    finish(s);
+    expect_error(s, "recv 1", EPROTO);
+}
+
+/* ------------------------------------------------------------------------
+ * capture: pipe_capture()
+ */
+
+HELPER void call_capture(const char *name, char *const argv[], size_t cap)
+{
+    unsigned char *out = new_buffer(cap);
+    size_t len = (size_t)UNTOUCHED;
+    int status = UNTOUCHED;
+
+    CALL(name, pipe_capture(argv, (char *)out, cap, &len, &status));
+    tell_int("len", (long long)len);
+    tell_int("status", status);
+    tell_buffer("out", out, len, cap);
+    free(out);
+}
+
+SCENARIO(capture)
+{
+    struct line l;
+
+    parse_line(&l, given_str("program"));
+    call_capture("capture", l.words[0], (size_t)given_int("cap"));
+}
+
+SCENARIO(capture_echo)
+{
+    char *argv[] = {(char *)"echo", (char *)"-n", (char *)given_str("text"),
+                    NULL};
+
+    call_capture("capture", argv, 100);
+}
+
+/* A child of the caller's own has ended and was not waited for yet. */
+SCENARIO(capture_beside_a_child)
+{
+    siginfo_t info;
+    struct line l;
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(3);
+    while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == -1)
+        ;
+    parse_line(&l, "exit 5");
+    call_capture("capture", l.words[0], 100);
+    tell_int("waitpid for the caller's child", waitpid(pid, &status, 0) == pid);
+    tell_int("status of the caller's child", status);
+}
+
+/* Descriptors 0, 1, 2 are closed where `mask` has a bit. */
+SCENARIO(capture_without_standard_fds)
+{
+    struct line l;
+
+    parse_line(&l, given_str("program"));
+    for (int fd = 0; fd < 3; fd++)
+        if (given_int("mask") >> fd & 1)
+            close(fd);
+    call_capture("capture", l.words[0], 100);
+    for (int fd = 0; fd < 3; fd++)
+        tell_int(((const char *[]){"0 is open", "1 is open", "2 is open"})[fd],
+                 is_open(fd));
+}
+
+/* Calls with 0, 1, 2, ... descriptors left; tells what each call returned and
+ * left behind. */
+SCENARIO(capture_with_few_descriptors)
+{
+    struct scarcity sc;
+    struct line l;
+    char name[32];
+
+    parse_line(&l, given_str("program"));
+    for (int few = 0; few <= given_int("most"); few++) {
+        leave_few_descriptors(&sc, few);
+        snprintf(name, sizeof(name), "with %d left", few);
+        call_capture(name, l.words[0], 100);
+        snprintf(name, sizeof(name), "leaked %d", few);
+        tell_int(name, count_open() - (SCARCE_BELOW - few));
+        snprintf(name, sizeof(name), "children %d", few);
+        tell_int(name, count_children());
+        give_descriptors_back(&sc);
+    }
+}
+
+/* Checks what a *_with_few_descriptors scenario told. */
+HELPER void expect_emfile_or_success(struct subject *s, int most)
+{
+    char name[32], expected[80];
+
+    for (int few = 0; few <= most; few++) {
+        snprintf(name, sizeof(name), "with %d left", few);
+        if (few == most || got_int(s, name) != -1)
+            expect_return(s, name, 0);
+        else
+            expect_error(s, name, EMFILE);
+        snprintf(expected, sizeof(expected),
+                 "no descriptor is left open when %d could be had", few);
+        snprintf(name, sizeof(name), "leaked %d", few);
+        EXPECT(got_int(s, name) == 0, expected,
+               "%lld more are open than before", got_int(s, name));
+        snprintf(expected, sizeof(expected),
+                 "every child is waited for when %d descriptors could be had",
+                 few);
+        snprintf(name, sizeof(name), "children %d", few);
+        EXPECT(got_int(s, name) == 0, expected,
+               "%lld children were not waited for", got_int(s, name));
+    }
+}
+
+HELPER struct subject *finish_capture(const char *program, size_t cap)
+{
+    struct subject *s =
+        START(capture, STR("program", program), INT("cap", (long long)cap));
+
+    finish(s);
+    return s;
+}
+
+/* TEXT repeated n times. */
+HELPER char *repeated(const char *text, size_t n)
+{
+    size_t size = strlen(text);
+    char *all = malloc(size * n + 1);
+
+    REQUIRE(all != NULL);
+    for (size_t i = 0; i < n; i++)
+        memcpy(all + i * size, text, size);
+    return all;
+}
+
+TEST(capture, capture_collects_what_a_program_prints)
+{
+    char text[33], program[64];
+
+    random_text(text, 32);
+    snprintf(program, sizeof(program), "repeat %s 2", text);
+    struct subject *s = finish_capture(program, 100);
+    expect_return(s, "capture", 0);
+    expect_int(s, "len", 64);
+    char *all = repeated(text, 2);
+    expect_bytes(s, "out", all, 64);
+    expect_exit(s, "status", 0);
+    free(all);
+
+    s = START(capture_echo, STR("text", text)); /* found along PATH */
+    finish(s);
+    expect_return(s, "capture", 0);
+    expect_bytes(s, "out", text, 32);
+}
+
+TEST(capture, capture_gives_the_programs_wait_status)
+{
+    struct subject *s = finish_capture("exit 7", 100);
+
+    expect_return(s, "capture", 0);
+    expect_exit(s, "status", 7);
+    expect_int(s, "len", 0);
+    s = finish_capture("exit 127", 100); /* it did run */
+    expect_return(s, "capture", 0);
+    expect_exit(s, "status", 127);
+    s = finish_capture("die 15", 100);
+    expect_return(s, "capture", 0);
+    expect_death(s, "status", SIGTERM);
+    expect_nothing_left(s);
+}
+
+TEST(capture, capture_reads_on_however_much_comes)
+{
+    size_t n = under_valgrind() ? 3000 : 8000; /* times 32 bytes */
+    char text[33], program[64];
+
+    random_text(text, 32);
+    snprintf(program, sizeof(program), "repeat %s %zu", text, n);
+    struct subject *s = finish_capture(program, n * 32);
+    expect_return(s, "capture", 0);
+    expect_int(s, "len", (long long)n * 32);
+    char *all = repeated(text, n);
+    expect_bytes(s, "out", all, n * 32);
+    expect_exit(s, "status", 0);
+    free(all);
+}
+
+TEST(capture, capture_drops_what_is_over_cap_but_counts_it)
+{
+    char text[33], program[64];
+
+    random_text(text, 32);
+    snprintf(program, sizeof(program), "repeat %s 5000", text);
+    struct subject *s = finish_capture(program, 50);
+    expect_return(s, "capture", 0);
+    expect_int(s, "len", 5000 * 32);
+    char *all = repeated(text, 2);
+    expect_bytes(s, "out", all, 50);
+    expect_guard(s, "out", 50);
+    expect_exit(s, "status", 0); /* no SIGPIPE: it was read to its end */
+    free(all);
+}
+
+TEST(capture, capture_says_why_a_program_cannot_run)
+{
+    const char *dir = new_dir();
+    struct subject *s = finish_capture("/there/is/no/such/program", 100);
+
+    expect_error(s, "capture", ENOENT);
+    expect_int(s, "len", UNTOUCHED);
+    expect_int(s, "status", UNTOUCHED);
+    expect_nothing_left(s);
+    s = finish_capture(dir, 100); /* a directory is not executable */
+    expect_error(s, "capture", EACCES);
+    expect_nothing_left(s);
+}
+
+TEST(capture, capture_survives_signals_and_short_reads)
+{
+    char text[33], program[64];
+
+    random_text(text, 32);
+    snprintf(program, sizeof(program), "repeat %s 20", text);
+    struct subject *s = START(capture, STR("program", program), INT("cap", 300),
+                              FAIL("waitpid", 1, MANY_INTERRUPTS, EINTR),
+                              FAIL("read", 1, MANY_INTERRUPTS, EINTR),
+                              CHAOS(random_below(1000)));
+    finish(s);
+    expect_return(s, "capture", 0);
+    expect_int(s, "len", 640);
+    char *all = repeated(text, 20);
+    expect_bytes(s, "out", all, 300);
+    expect_exit(s, "status", 0);
+    free(all);
+    s = START(capture, STR("program", "/no/such/program"), INT("cap", 300),
+              CHAOS(random_below(1000)));
+    finish(s);
+    expect_error(s, "capture", ENOENT);
+}
+
+TEST(capture, capture_waits_for_its_own_child_only)
+{
+    struct subject *s = START(capture_beside_a_child, NOTHING);
+
+    finish(s);
+    expect_return(s, "capture", 0);
+    expect_exit(s, "status", 5);
+    EXPECT(got_int(s, "waitpid for the caller's child") == 1,
+           "the caller can still wait for a child of its own",
+           "pipe_capture has waited for it");
+    expect_exit(s, "status of the caller's child", 3);
+}
+
+TEST(capture, capture_leaks_no_descriptor_into_the_program)
+{
+    struct subject *s = finish_capture("fds", 100);
+
+    expect_return(s, "capture", 0);
+    size_t n;
+    const char *fds = got_bytes(s, "out", &n);
+    EXPECT(n == 6 && memcmp(fds, "0 1 2 ", 6) == 0,
+           "the program has open: 0 1 2", "it has open: %.*s", (int)n, fds);
+    expect_nothing_left(s);
+}
+
+TEST(capture, capture_works_when_0_1_and_2_are_closed)
+{
+    /* bit 0: descriptor 0 is closed, and so on; what the program has then */
+    static const struct {
+        int closed;
+        const char *fds;
+    } cases[] = {{1, "1 2 "}, {2, "0 1 2 "}, {3, "1 2 "}, {7, "1 "}};
+
+    for (size_t i = 0; i < 4; i++) {
+        struct subject *s =
+            START(capture_without_standard_fds, STR("program", "fds"),
+                  INT("mask", cases[i].closed));
+        finish(s);
+        expect_return(s, "capture", 0);
+        expect_exit(s, "status", 0);
+        size_t n;
+        const char *fds = got_bytes(s, "out", &n);
+        char expected[100];
+        snprintf(expected, sizeof(expected),
+                 "with %s%s%s closed in the caller the program has open: %s",
+                 cases[i].closed & 1 ? "0 " : "",
+                 cases[i].closed & 2 ? "1 " : "",
+                 cases[i].closed & 4 ? "2 " : "", cases[i].fds);
+        EXPECT(n == strlen(cases[i].fds) && memcmp(fds, cases[i].fds, n) == 0,
+               expected, "it has open: %.*s", (int)n, fds);
+        expect_int(s, "0 is open", !(cases[i].closed & 1));
+        expect_int(s, "1 is open", !(cases[i].closed & 2));
+    }
+}
+
+TEST(capture, capture_leaves_nothing_behind_when_it_cannot_start)
+{
+    struct subject *s = START(capture_with_few_descriptors,
+                              STR("program", "exit 0"), INT("most", 8));
+
+    finish(s);
+    expect_emfile_or_success(s, 8);
+
+    s = START(capture, STR("program", "exit 0"), INT("cap", 10),
+              FAIL("fork", 1, 1, EAGAIN));
+    finish(s);
+    if (calls_made(s, "fork") > 0)
+        expect_error(s, "capture", EAGAIN);
+    expect_nothing_left(s);
+}
+
+/* ------------------------------------------------------------------------
+ * pipeline: pipe_pipeline()
+ */
+
+HELPER void call_pipeline(const char *name, struct line *l, int in, int out)
+{
+    int statuses[8];
+    char status[32];
+
+    for (int i = 0; i < 8; i++)
+        statuses[i] = UNTOUCHED;
+    CALL(name, pipe_pipeline(l->argvs, l->n, in, out, statuses));
+    for (size_t i = 0; i < 8; i++) {
+        snprintf(status, sizeof(status), "statuses[%zu]", i);
+        tell_int(status, statuses[i]);
+    }
+}
+
+HELPER void tell_flags(const char *when, int in, int out)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "in %s", when);
+    tell_int(name, fcntl(in, F_GETFL) << 1 | fcntl(in, F_GETFD));
+    snprintf(name, sizeof(name), "out %s", when);
+    tell_int(name, fcntl(out, F_GETFL) << 1 | fcntl(out, F_GETFD));
+}
+
+SCENARIO(pipeline)
+{
+    struct line l;
+    int in = given_fd("in"), out = given_fd("out");
+
+    parse_line(&l, given_str("line"));
+    tell_flags("before", in, out);
+    call_pipeline("pipeline", &l, in, out);
+    tell_flags("after", in, out);
+}
+
+/* in_fd and out_fd have the numbers in_at and out_at; 0, 1 and 2 are closed
+ * where they are neither. */
+SCENARIO(pipeline_at)
+{
+    struct line l;
+    int in = fcntl(given_fd("in"), F_DUPFD, 20);
+    int out = fcntl(given_fd("out"), F_DUPFD, 20);
+    int in_at = (int)given_int("in_at"), out_at = (int)given_int("out_at");
+
+    parse_line(&l, given_str("line"));
+    for (int fd = 0; fd < 20; fd++)
+        close(fd);
+    dup2(in, in_at);
+    dup2(out, out_at);
+    close(in);
+    close(out);
+    call_pipeline("pipeline", &l, in_at, out_at);
+    tell_int("in is open", is_open(in_at));
+    tell_int("out is open", is_open(out_at));
+    close(in_at);
+    close(out_at);
+}
+
+SCENARIO(pipeline_in_and_out_are_one)
+{
+    struct line l;
+    int fd = given_fd("both");
+
+    parse_line(&l, given_str("line"));
+    call_pipeline("pipeline", &l, fd, fd);
+}
+
+SCENARIO(pipeline_mistaken)
+{
+    struct line l;
+    int in = given_fd("in"), out = given_fd("out");
+    int closed = fcntl(in, F_DUPFD, 30);
+
+    close(closed);
+    parse_line(&l, "tag x|tag y");
+    call_pipeline("bad in_fd", &l, closed, out);
+    call_pipeline("bad out_fd", &l, in, closed);
+    l.n = 0;
+    call_pipeline("n is 0", &l, in, out);
+}
+
+SCENARIO(pipeline_with_few_descriptors)
+{
+    struct scarcity sc;
+    struct line l;
+    int in = given_fd("in"), out = given_fd("out");
+
+    parse_line(&l, given_str("line"));
+    leave_few_descriptors(&sc, (int)given_int("few"));
+    int before = count_open();
+    call_pipeline("pipeline", &l, in, out);
+    tell_int("leaked", count_open() - before);
+    tell_int("children", count_children());
+    give_descriptors_back(&sc);
+}
+
+/* Runs a line between two pipes, with `size` bytes of input that fit into one;
+ * *got is what came out.  Expects the call to return 0. */
+HELPER struct subject *run_line(const char *line, const void *data, size_t size,
+                                void *got, size_t *got_size)
+{
+    struct ends in = new_pipe(), out = new_pipe();
+
+    peer_write(in.w, data, size);
+    shut(&in.w);
+    struct subject *s =
+        START(pipeline, STR("line", line), FD("in", in.r), FD("out", out.w));
+    finish(s);
+    expect_return(s, "pipeline", 0);
+    *got_size = peer_read(out.r, got, *got_size);
+    return s;
+}
+
+TEST(pipeline, pipeline_of_one_runs_between_in_and_out)
+{
+    unsigned char data[1000], got[1001];
+    size_t n = sizeof(got);
+
+    fill_random(data, sizeof(data));
+    struct subject *s = run_line("copy", data, 1000, got, &n);
+    expect_exit(s, "statuses[0]", 0);
+    expect_same(got, n, data, 1000);
+}
+
+TEST(pipeline, pipeline_joins_programs_in_order)
+{
+    unsigned char data[1003], got[1004];
+    size_t n = sizeof(got);
+
+    fill_random(data, 1000);
+    memcpy(data + 1000, "abc", 3);
+    struct subject *s = run_line("tag a|tag b|tag c", data, 1000, got, &n);
+    expect_exit(s, "statuses[0]", 0);
+    expect_exit(s, "statuses[1]", 0);
+    expect_exit(s, "statuses[2]", 0);
+    expect_same(got, n, data, 1003);
+    expect_nothing_left(s);
+}
+
+TEST(pipeline, pipeline_gives_each_program_its_own_status)
+{
+    char got[100];
+    size_t n = sizeof(got);
+    struct subject *s = run_line("exit 3|die 15|exit 0|exit 9", "", 0, got, &n);
+
+    expect_exit(s, "statuses[0]", 3);
+    expect_death(s, "statuses[1]", SIGTERM);
+    expect_exit(s, "statuses[2]", 0);
+    expect_exit(s, "statuses[3]", 9);
+    expect_int(s, "statuses[4]", UNTOUCHED);
+}
+
+TEST(pipeline, pipeline_runs_its_programs_side_by_side)
+{
+    enum { TIMES = 12000 }; /* of 32 bytes: several pipes full */
+    char text[33], line[100], expected[64], got[64];
+    size_t n = sizeof(got);
+    uint64_t hash = HASH_START;
+
+    random_text(text, 32);
+    snprintf(line, sizeof(line), "repeat %s %d|copy|copy|sum", text, TIMES);
+    struct subject *s = run_line(line, "", 0, got, &n);
+    for (int i = 0; i < TIMES; i++)
+        hash = hash_add(hash, text, 32);
+    snprintf(expected, sizeof(expected), "%d %llx", TIMES * 32,
+             (unsigned long long)hash);
+    EXPECT(n == strlen(expected) && memcmp(got, expected, n) == 0,
+           "all 384000 bytes come to the last program (length, hash)",
+           "%.*s, not %s", (int)n, got, expected);
+    expect_exit(s, "statuses[0]", 0);
+    expect_exit(s, "statuses[3]", 0);
+}
+
+TEST(pipeline, pipeline_leaves_no_end_open_in_any_program)
+{
+    char got[100];
+    size_t n = sizeof(got);
+
+    run_line("fds and copy|fds and copy|fds and copy", "", 0, got, &n);
+    EXPECT(n == 18 && memcmp(got, "0 1 2 0 1 2 0 1 2 ", 18) == 0,
+           "each program has open: 0 1 2",
+           "from the last one to the first: %.*s", (int)n, got);
+}
+
+TEST(pipeline, pipeline_ends_the_first_when_the_last_has_enough)
+{
+    char got[200];
+    size_t n = sizeof(got);
+    struct subject *s = run_line("forever|head 160", "", 0, got, &n);
+
+    EXPECT(n == 160, "160 bytes come out", "%zu bytes", n);
+    expect_death(s, "statuses[0]", SIGPIPE);
+    expect_exit(s, "statuses[1]", 0);
+}
+
+TEST(pipeline, pipeline_counts_a_missing_program_as_127)
+{
+    char got[100];
+    size_t n = sizeof(got);
+    struct subject *s =
+        run_line("tag a|/there/is/no/such/program|tag z", "x", 1, got, &n);
+
+    expect_exit(s, "statuses[1]", 127);
+    expect_exit(s, "statuses[2]", 0);
+    EXPECT(n == 1 && got[0] == 'z', "the last program runs, and sees no input",
+           "%zu bytes came out", n);
+    expect_nothing_left(s);
+}
+
+TEST(pipeline, pipeline_works_whatever_numbers_in_and_out_have)
+{
+    static const int at[][2] = {{0, 1}, {1, 0}, {1, 1}, {0, 0}, {5, 6}, {0, 2}};
+    static const char *const lines[] = {"tag y", "tag x|tag y|tag z"};
+    static const char *const tags[] = {"y", "xyz"};
+    char text[21], expected[32], got[64];
+
+    for (size_t i = 0; i < 2 * sizeof(at) / sizeof(at[0]); i++) {
+        const int *fds = at[i / 2];
+        struct ends in = new_pipe(), out = new_pipe();
+        int both[2];
+        struct subject *s;
+
+        random_text(text, 20);
+        if (fds[0] == fds[1]) { /* one descriptor: a socket is both */
+            new_socketpair(both);
+            in.w = out.r = both[1];
+            in.r = both[0];
+            out.w = fcntl(both[0], F_DUPFD_CLOEXEC, 0);
+        }
+        peer_write(in.w, text, 20);
+        if (fds[0] != fds[1])
+            shut(&in.w);
+        else
+            REQUIRE(shutdown(in.w, SHUT_WR) == 0);
+        s = START(pipeline_at, STR("line", lines[i % 2]), FD("in", in.r),
+                  FD("out", out.w), INT("in_at", fds[0]),
+                  INT("out_at", fds[1]));
+        finish(s);
+        expect_return(s, "pipeline", 0);
+        expect_exit(s, "statuses[0]", 0);
+        size_t n = peer_read(out.r, got, sizeof(got));
+        snprintf(expected, sizeof(expected), "%s%s", text, tags[i % 2]);
+        char phrase[80];
+        snprintf(phrase, sizeof(phrase),
+                 "in_fd %d, out_fd %d: %zu bytes come out", fds[0], fds[1],
+                 strlen(expected));
+        EXPECT(n == strlen(expected) && memcmp(got, expected, n) == 0, phrase,
+               "%zu bytes", n);
+        expect_int(s, "in is open", 1);
+        expect_int(s, "out is open", 1);
+    }
+}
+
+TEST(pipeline, pipeline_leaves_the_callers_descriptors_alone)
+{
+    struct ends in = new_pipe(), out = new_pipe();
+    char got[10];
+
+    shut(&in.w);
+    struct subject *s = START(pipeline, STR("line", "tag a|tag b"),
+                              FD("in", in.r), FD("out", out.w));
+    finish(s);
+    expect_return(s, "pipeline", 0);
+    EXPECT(got_int(s, "in after") == got_int(s, "in before"),
+           "in_fd is open, with its flags as before", "they have changed");
+    EXPECT(got_int(s, "out after") == got_int(s, "out before"),
+           "out_fd is open, with its flags as before", "they have changed");
+
+    out = new_pipe();
+    s = START(pipeline_mistaken, FD("in", new_empty_input()), FD("out", out.w));
+    finish(s);
+    expect_error(s, "bad in_fd", EBADF);
+    expect_error(s, "bad out_fd", EBADF);
+    expect_error(s, "n is 0", EINVAL);
+    EXPECT(peer_read(out.r, got, sizeof(got)) == 0, "nothing was started",
+           "a program has written to out_fd");
+    expect_nothing_left(s);
+}
+
+TEST(pipeline, pipeline_ends_what_it_started_when_it_cannot_go_on)
+{
+    struct ends in = new_pipe(), out = new_pipe();
+
+    /* Two descriptors are one pipe: three programs need two. */
+    struct subject *s =
+        START(pipeline_with_few_descriptors, STR("line", "copy|copy|copy"),
+              FD("in", in.r), FD("out", out.w), INT("few", 2));
+    finish(s);
+    expect_error(s, "pipeline", EMFILE);
+    expect_int(s, "statuses[0]", UNTOUCHED);
+    EXPECT(got_int(s, "leaked") == 0, "no descriptor is left open",
+           "%lld more are open than before", got_int(s, "leaked"));
+    EXPECT(got_int(s, "children") == 0, "every child is waited for",
+           "%lld children were not waited for", got_int(s, "children"));
+
+    s = START(pipeline, STR("line", "copy|copy|copy"),
+              FD("in", new_empty_input()), LEND_FD("out", out.r),
+              FAIL("fork", 2, 1, EAGAIN));
+    finish(s);
+    if (calls_made(s, "fork") > 1)
+        expect_error(s, "pipeline", EAGAIN);
+    expect_nothing_left(s);
+}
+
+TEST(pipeline, pipeline_survives_signals)
+{
+    struct ends in = new_pipe(), out = new_pipe();
+    char text[33], expected[40], got[64];
+
+    random_text(text, 32);
+    snprintf(expected, sizeof(expected), "%sab", text);
+    peer_write(in.w, text, 32);
+    shut(&in.w);
+    struct subject *s = START(
+        pipeline, STR("line", "tag a|tag b"), FD("in", in.r), FD("out", out.w),
+        FAIL("waitpid", 1, MANY_INTERRUPTS, EINTR), CHAOS(random_below(1000)));
+    finish(s);
+    expect_return(s, "pipeline", 0);
+    expect_exit(s, "statuses[0]", 0);
+    expect_exit(s, "statuses[1]", 0);
+    expect_same(got, peer_read(out.r, got, sizeof(got)), expected, 34);
+}
+
+/* ------------------------------------------------------------------------
+ * log: pipe_log()
+ */
+
+SCENARIO(log)
+{
+    int fd = given_fd("out");
+    size_t size;
+    const void *rec = given_bytes("rec", &size);
+
+    CALL("log", pipe_log(fd, rec, size));
+}
+
+/* A record of the test: writer, number, size, and bytes that follow from them
+ * and from a key. */
+enum { WRITERS = 4, RECORDS = 60, RECORD_HEAD = 6, KEY_BYTES = 256 };
+
+HELPER size_t record_size(const unsigned char *key, unsigned writer,
+                          unsigned number)
+{
+    unsigned x = key[(writer * 61 + number) % KEY_BYTES] * 16u;
+
+    return number % 4 == 0 ? PIPE_BUF : RECORD_HEAD + x % 4000;
+}
+
+HELPER void make_record(unsigned char *rec, size_t size,
+                        const unsigned char *key, unsigned writer,
+                        unsigned number)
+{
+    for (size_t i = 0; i < size; i++)
+        rec[i] = key[(i * 7 + writer * 31 + number * 13) % KEY_BYTES];
+    rec[0] = (unsigned char)writer;
+    rec[1] = 0;
+    rec[2] = (unsigned char)number;
+    rec[3] = 0;
+    rec[4] = (unsigned char)(size >> 8);
+    rec[5] = (unsigned char)size;
+}
+
+SCENARIO(log_writers)
+{
+    int fd = given_fd("out"), records = (int)given_int("records");
+    size_t key_size;
+    const unsigned char *key = given_bytes("key", &key_size);
+    unsigned char rec[PIPE_BUF];
+
+    if (CALL("log nothing", pipe_log(fd, rec, 0)) == -1)
+        return;
+    for (unsigned w = 0; w < WRITERS; w++) {
+        if (fork() != 0)
+            continue;
+        char name[32];
+        int failed = 0;
+        for (unsigned i = 0; i < (unsigned)records; i++) {
+            size_t size = record_size(key, w, i);
+            make_record(rec, size, key, w, i);
+            failed += pipe_log(fd, rec, size) != 0;
+        }
+        snprintf(name, sizeof(name), "failed %u", w);
+        tell_int(name, failed);
+        _exit(0);
+    }
+    count_children();
+}
+
+TEST(log, log_writes_a_record_as_it_is)
+{
+    unsigned char rec[PIPE_BUF], got[PIPE_BUF + 1];
+    static const size_t sizes[] = {1, 100, PIPE_BUF};
+
+    fill_random(rec, sizeof(rec));
+    for (int i = 0; i < 3; i++) {
+        struct ends p = new_pipe();
+        struct subject *s =
+            START(log, FD("out", p.w), BYTES("rec", rec, sizes[i]),
+                  FAIL("write", 1, MANY_INTERRUPTS, EINTR));
+        finish(s);
+        expect_return(s, "log", 0);
+        expect_same(got, peer_read(p.r, got, sizeof(got)), rec, sizes[i]);
+    }
+}
+
+TEST(log, log_refuses_a_record_over_pipe_buf)
+{
+    unsigned char rec[PIPE_BUF + 1] = {0};
+    struct ends p = new_pipe();
+    struct subject *s =
+        START(log, FD("out", p.w), BYTES("rec", rec, PIPE_BUF + 1));
+
+    finish(s);
+    expect_error(s, "log", EMSGSIZE);
+    EXPECT(bytes_waiting(p.r) == 0, "nothing is written", "%d bytes are",
+           bytes_waiting(p.r));
+}
+
+TEST(log, log_says_epipe_when_nobody_reads)
+{
+    struct ends p = new_pipe();
+
+    shut(&p.r);
+    struct subject *s = START(log, FD("out", p.w), BYTES("rec", "hello", 5));
+    finish(s);
+    expect_error(s, "log", EPIPE);
+}
+
+TEST(log, log_shows_nothing_of_a_record_until_all_of_it_fits)
+{
+    unsigned char filler[3000] = {0}, rec[2000], got[2001];
+    struct ends p = new_small_pipe();
+
+    fill_random(rec, sizeof(rec));
+    peer_write(p.w, filler, sizeof(filler));
+    struct subject *s =
+        START(log, LEND_FD("out", p.w), BYTES("rec", rec, sizeof(rec)));
+    AWAIT_ASLEEP(s);
+    int waiting = bytes_waiting(p.r);
+    EXPECT(waiting == (int)sizeof(filler),
+           "no byte of a record of 2000 while the pipe has room for 1096",
+           "%d bytes of it", waiting - (int)sizeof(filler));
+    peer_read(p.r, filler, sizeof(filler));
+    finish(s);
+    expect_return(s, "log", 0);
+    shut(&p.w);
+    expect_same(got, peer_read(p.r, got, sizeof(got)), rec, sizeof(rec));
+
+    /* In non-blocking mode there is nothing to wait for. */
+    p = new_small_pipe();
+    peer_write(p.w, filler, sizeof(filler));
+    REQUIRE(fcntl(p.w, F_SETFL, O_WRONLY | O_NONBLOCK) == 0);
+    s = START(log, FD("out", p.w), BYTES("rec", rec, sizeof(rec)));
+    finish(s);
+    expect_error(s, "log", EAGAIN);
+    waiting = bytes_waiting(p.r);
+    EXPECT(waiting == (int)sizeof(filler), "nothing is written when EAGAIN is",
+           "%d bytes are", waiting - (int)sizeof(filler));
+}
+
+TEST(log, log_keeps_the_records_of_many_writers_whole)
+{
+    unsigned char key[KEY_BYTES], got[PIPE_BUF], rec[PIPE_BUF];
+    unsigned records = under_valgrind() ? 12 : RECORDS;
+    unsigned next[WRITERS] = {0};
+    char name[32];
+    struct ends p = new_small_pipe();
+
+    fill_random(key, sizeof(key));
+    struct subject *s =
+        START(log_writers, FD("out", p.w), BYTES("key", key, KEY_BYTES),
+              INT("records", records));
+    await(s, "log nothing");
+    expect_return(s, "log nothing", 0);
+    for (unsigned n = 0; n < WRITERS * records; n++) {
+        size_t head = peer_read(p.r, got, RECORD_HEAD);
+        EXPECT(head == RECORD_HEAD && got[0] < WRITERS && got[1] == 0 &&
+                   got[3] == 0 && got[2] == next[got[0]],
+               "a record begins where another one ended",
+               "after %u records something else came: records are mixed or "
+               "missing",
+               n);
+        size_t size = record_size(key, got[0], got[2]);
+        make_record(rec, size, key, got[0], got[2]);
+        size_t more = peer_read(p.r, got + head, size - head);
+        EXPECT(more == size - head && memcmp(got, rec, size) == 0,
+               "every record in one piece",
+               "record %u of writer %u has bytes of another one in it", got[2],
+               got[0]);
+        next[got[0]]++;
+    }
+    finish(s);
+    peer_expect_eof(p.r);
+    for (unsigned w = 0; w < WRITERS; w++) {
+        snprintf(name, sizeof(name), "failed %u", w);
+        EXPECT(got_int(s, name) == 0, "pipe_log returns 0 for each record",
+               "it failed %lld times", got_int(s, name));
+    }
+}
+
+/* ------------------------------------------------------------------------
+ * gate: pipe_gate_init(), pipe_gate_wait(), pipe_gate_open()
+ */
+
+/* Forks a process that waits at the gate and tells what came of it. */
+HELPER void fork_waiter(struct pipe_gate *g, atomic_uint *passed, int i)
+{
+    char name[32];
+
+    if (fork() != 0)
+        return;
+    snprintf(name, sizeof(name), "wait %d", i);
+    CALL(name, pipe_gate_wait(g));
+    if (passed != NULL)
+        atomic_fetch_add(passed, 1);
+    _exit(0);
+}
+
+SCENARIO(gate)
+{
+    int waiters = (int)given_int("waiters");
+    atomic_uint *passed = given_shared("passed", NULL);
+    struct pipe_gate g;
+
+    if (CALL("init", pipe_gate_init(&g)) == -1)
+        return;
+    for (int i = 0; i < waiters; i++)
+        fork_waiter(&g, passed, i);
+    wait_for("open");
+    CALL("open", pipe_gate_open(&g));
+    count_children();
+}
+
+/* The gate is opened before the second process comes to it. */
+SCENARIO(gate_with_a_late_comer)
+{
+    atomic_uint *passed = given_shared("passed", NULL);
+    struct pipe_gate g;
+
+    if (CALL("init", pipe_gate_init(&g)) == -1)
+        return;
+    fork_waiter(&g, passed, 0);
+    if (fork() == 0) {
+        wait_for("come");
+        CALL("wait 1", pipe_gate_wait(&g));
+        _exit(0);
+    }
+    CALL("open", pipe_gate_open(&g));
+    count_children();
+}
+
+/* While the gate is closed the process that made it runs a program, which
+ * still runs when the gate opens. */
+SCENARIO(gate_while_a_program_runs)
+{
+    struct pipe_gate g;
+    struct line l;
+    int input[2];
+
+    parse_line(&l, "copy");
+    if (CALL("init", pipe_gate_init(&g)) == -1 || pipe(input) == -1)
+        return;
+    pid_t program = fork();
+    if (program == 0) {
+        dup2(input[0], 0);
+        close(input[0]);
+        close(input[1]);
+        execv(l.words[0][0], l.words[0]);
+        _exit(127);
+    }
+    close(input[0]);
+    pid_t waiter = fork();
+    if (waiter == 0) {
+        CALL("wait 0", pipe_gate_wait(&g));
+        _exit(0);
+    }
+    CALL("open", pipe_gate_open(&g));
+    waitpid(waiter, NULL, 0);
+    reached("the waiter has passed");
+    close(input[1]);
+    waitpid(program, NULL, 0);
+}
+
+HELPER void tell_gate(const char *who, const struct pipe_gate *g,
+                      const struct pipe_gate *before)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "%s fields", who);
+    tell_int(name, g->read_fd == -1 && g->write_fd == -1);
+    snprintf(name, sizeof(name), "%s open", who);
+    tell_int(name, is_open(before->read_fd) + is_open(before->write_fd));
+}
+
+SCENARIO(gate_used_twice)
+{
+    struct pipe_gate g, before;
+
+    if (CALL("init", pipe_gate_init(&g)) == -1)
+        return;
+    before = g;
+    if (fork() == 0) {
+        CALL("wait", pipe_gate_wait(&g));
+        tell_gate("waiter", &g, &before);
+        CALL("wait again", pipe_gate_wait(&g));
+        _exit(0);
+    }
+    CALL("open", pipe_gate_open(&g));
+    tell_gate("opener", &g, &before);
+    CALL("open again", pipe_gate_open(&g));
+    count_children();
+}
+
+SCENARIO(gate_with_few_descriptors)
+{
+    struct pipe_gate g = {UNTOUCHED, UNTOUCHED};
+    struct scarcity sc;
+
+    leave_few_descriptors(&sc, 1);
+    CALL("init", pipe_gate_init(&g));
+    tell_int("read_fd", g.read_fd);
+    tell_int("leaked", count_open() - (SCARCE_BELOW - 1));
+    give_descriptors_back(&sc);
+}
+
+TEST(gate, gate_holds_everybody_until_it_is_opened)
+{
+    atomic_uint *passed = new_shared(sizeof(*passed));
+    struct subject *s = START(gate, INT("waiters", 3), SHARE("passed", passed));
+
+    await(s, "init");
+    expect_return(s, "init", 0);
+    AWAIT_ASLEEP(s);
+    unsigned early = atomic_load(passed);
+    if (early > 0 || was_told(s, "wait 0"))
+        expect_return(s, "wait 0", 0);
+    EXPECT(early == 0, "nobody passes a closed gate", "%u of 3 passed", early);
+    let_go(s, "open");
+    finish(s);
+    expect_return(s, "open", 0);
+    expect_return(s, "wait 0", 0);
+    expect_return(s, "wait 1", 0);
+    expect_return(s, "wait 2", 0);
+    expect_nothing_left(s);
+}
+
+TEST(gate, gate_opens_for_a_reader_that_had_the_write_end)
+{
+    atomic_uint *passed = new_shared(sizeof(*passed));
+    struct subject *s = START(gate, INT("waiters", 1), SHARE("passed", passed),
+                              FAIL("read", 1, MANY_INTERRUPTS, EINTR));
+
+    let_go(s, "open");
+    finish(s);
+    expect_return(s, "init", 0);
+    expect_return(s, "wait 0", 0);
+    expect_return(s, "open", 0);
+}
+
+TEST(gate, gate_lets_nobody_go_before_the_last_has_come)
+{
+    atomic_uint *passed = new_shared(sizeof(*passed));
+    struct subject *s = START(gate_with_a_late_comer, SHARE("passed", passed));
+
+    await(s, "init");
+    expect_return(s, "init", 0);
+    await(s, "open");
+    expect_return(s, "open", 0);
+    AWAIT_ASLEEP(s);
+    if (was_told(s, "wait 0"))
+        expect_return(s, "wait 0", 0);
+    EXPECT(atomic_load(passed) == 0,
+           "nobody passes while a process that has the gate is still to come",
+           "the first one passed alone");
+    let_go(s, "come");
+    finish(s);
+    expect_return(s, "wait 0", 0);
+    expect_return(s, "wait 1", 0);
+}
+
+TEST(gate, gate_is_not_held_by_a_program_that_runs_meanwhile)
+{
+    struct subject *s = START(gate_while_a_program_runs, NOTHING);
+
+    finish(s);
+    expect_return(s, "init", 0);
+    expect_return(s, "wait 0", 0);
+    expect_return(s, "open", 0);
+}
+
+TEST(gate, gate_closes_both_ends_in_every_process)
+{
+    struct subject *s = START(gate_used_twice, NOTHING);
+
+    finish(s);
+    expect_return(s, "init", 0);
+    expect_return(s, "wait", 0);
+    expect_return(s, "open", 0);
+    EXPECT(got_int(s, "waiter open") == 0,
+           "both ends are closed in the process that waited",
+           "%lld are still open", got_int(s, "waiter open"));
+    EXPECT(got_int(s, "opener open") == 0,
+           "both ends are closed in the process that opened",
+           "%lld are still open", got_int(s, "opener open"));
+    EXPECT(got_int(s, "waiter fields") == 1 && got_int(s, "opener fields") == 1,
+           "read_fd and write_fd are -1 afterwards", "another value");
+    expect_error(s, "wait again", EINVAL);
+    expect_error(s, "open again", EINVAL);
+    expect_nothing_left(s);
+
+    s = START(gate_with_few_descriptors, NOTHING);
+    finish(s);
+    expect_error(s, "init", EMFILE);
+    expect_int(s, "read_fd", UNTOUCHED);
+    expect_int(s, "leaked", 0);
+}
+
+/* ------------------------------------------------------------------------
+ * converse: pipe_converse()
+ */
+
+HELPER void call_converse(const char *name, char *const argv[], const void *in,
+                          size_t in_size, size_t cap)
+{
+    unsigned char *out = new_buffer(cap);
+    size_t out_len = (size_t)UNTOUCHED;
+    int status = UNTOUCHED;
+
+    CALL(name, pipe_converse(argv, in, in_size, out, cap, &out_len, &status));
+    tell_int("out_len", (long long)out_len);
+    tell_int("status", status);
+    tell_buffer("out", out, out_len, cap);
+    free(out);
+}
+
+SCENARIO(converse)
+{
+    struct line l;
+    size_t in_size;
+    const void *in = given_bytes("in", &in_size);
+
+    parse_line(&l, given_str("program"));
+    call_converse("converse", l.words[0], in, in_size,
+                  (size_t)given_int("cap"));
+}
+
+SCENARIO(converse_with_few_descriptors)
+{
+    struct scarcity sc;
+    struct line l;
+    char name[32];
+
+    parse_line(&l, "copy");
+    for (int few = 0; few <= given_int("most"); few++) {
+        leave_few_descriptors(&sc, few);
+        snprintf(name, sizeof(name), "with %d left", few);
+        call_converse(name, l.words[0], "hello", 5, 100);
+        snprintf(name, sizeof(name), "leaked %d", few);
+        tell_int(name, count_open() - (SCARCE_BELOW - few));
+        snprintf(name, sizeof(name), "children %d", few);
+        tell_int(name, count_children());
+        give_descriptors_back(&sc);
+    }
+}
+
+HELPER struct subject *finish_converse(const char *program, const void *in,
+                                       size_t in_size, size_t cap)
+{
+    struct subject *s =
+        START(converse, STR("program", program), BYTES("in", in, in_size),
+              INT("cap", (long long)cap));
+
+    finish(s);
+    return s;
+}
+
+TEST(converse, converse_feeds_a_filter_and_collects_its_answer)
+{
+    unsigned char data[1004];
+
+    fill_random(data, sizeof(data));
+    memcpy(data + 1000, "tail", 4);
+    struct subject *s = finish_converse("tag tail", data, 1000, 2000);
+    expect_return(s, "converse", 0);
+    expect_int(s, "out_len", 1004);
+    expect_bytes(s, "out", data, 1004);
+    expect_exit(s, "status", 0);
+    s = finish_converse("tag tail", "", 0, 2000); /* no input at all */
+    expect_return(s, "converse", 0);
+    expect_bytes(s, "out", "tail", 4);
+    expect_nothing_left(s);
+}
+
+TEST(converse, converse_moves_a_megabyte_both_ways_at_once)
+{
+    size_t size = under_valgrind() ? 6 * PIPE_BYTES : 1 << 20;
+    unsigned char *data = new_random(size);
+    struct subject *s = finish_converse("copy", data, size, size);
+
+    expect_return(s, "converse", 0);
+    expect_int(s, "out_len", (long long)size);
+    expect_bytes(s, "out", data, size);
+    expect_exit(s, "status", 0);
+    s = finish_converse("narrow", data, 3 * PIPE_BYTES, size);
+    expect_return(s, "converse", 0);
+    expect_bytes(s, "out", data, 3 * PIPE_BYTES);
+    free(data);
+}
+
+TEST(converse, converse_lets_the_program_talk_before_it_listens)
+{
+    size_t n = 8000, size = 3 * PIPE_BYTES;
+    unsigned char *data = new_random(size);
+    char text[33], program[64];
+
+    random_text(text, 32);
+    snprintf(program, sizeof(program), "first %s %zu", text, n);
+    struct subject *s = finish_converse(program, data, size, n * 32 + size);
+    expect_return(s, "converse", 0);
+    expect_int(s, "out_len", (long long)(n * 32 + size));
+    char *all = realloc(repeated(text, n), n * 32 + size);
+    REQUIRE(all != NULL);
+    memcpy(all + n * 32, data, size);
+    expect_bytes(s, "out", all, n * 32 + size);
+    free(all);
+    free(data);
+}
+
+TEST(converse, converse_goes_on_when_the_program_stops_listening)
+{
+    size_t size = 4 * PIPE_BYTES;
+    unsigned char *data = new_random(size);
+    struct subject *s = finish_converse("deaf answer", data, size, 100);
+
+    expect_return(s, "converse", 0);
+    expect_bytes(s, "out", "answer", 6);
+    expect_exit(s, "status", 0);
+    s = finish_converse("head 10", data, size, 100);
+    expect_return(s, "converse", 0);
+    expect_bytes(s, "out", data, 10);
+    expect_exit(s, "status", 0);
+    expect_nothing_left(s);
+    free(data);
+}
+
+TEST(converse, converse_feeds_a_program_that_closed_its_output)
+{
+    size_t size = 4 * PIPE_BYTES;
+    unsigned char *data = new_random(size);
+    char program[64];
+
+    snprintf(program, sizeof(program), "mute %zu", size);
+    struct subject *s = finish_converse(program, data, size, 100);
+    expect_return(s, "converse", 0);
+    expect_int(s, "out_len", 0);
+    expect_exit(s, "status", 0); /* 1 when bytes are missing */
+    free(data);
+}
+
+TEST(converse, converse_drops_what_is_over_cap_but_counts_it)
+{
+    size_t size = 4 * PIPE_BYTES;
+    unsigned char *data = new_random(size);
+    struct subject *s = finish_converse("copy", data, size, 1000);
+
+    expect_return(s, "converse", 0);
+    expect_int(s, "out_len", (long long)size);
+    expect_bytes(s, "out", data, 1000);
+    expect_guard(s, "out", 1000);
+    expect_exit(s, "status", 0);
+    free(data);
+}
+
+TEST(converse, converse_gives_the_program_the_callers_signals)
+{
+    struct subject *s = finish_converse("broken", "x", 1, 100);
+
+    expect_return(s, "converse", 0);
+    expect_death(s, "status", SIGPIPE);
+    s = finish_converse("fds", "", 0, 100);
+    expect_return(s, "converse", 0);
+    size_t n;
+    const char *fds = got_bytes(s, "out", &n);
+    EXPECT(n == 6 && memcmp(fds, "0 1 2 ", 6) == 0,
+           "the program has open: 0 1 2", "it has open: %.*s", (int)n, fds);
+}
+
+TEST(converse, converse_survives_signals_and_short_transfers)
+{
+    size_t size = 4000;
+    unsigned char *data = new_random(size);
+    struct subject *s = START(
+        converse, STR("program", "copy"), BYTES("in", data, size),
+        INT("cap", 4000), FAIL("poll", 1, MANY_INTERRUPTS, EINTR),
+        FAIL("write", 1, MANY_INTERRUPTS, EINTR),
+        FAIL("read", 1, MANY_INTERRUPTS, EINTR),
+        FAIL("waitpid", 1, MANY_INTERRUPTS, EINTR), CHAOS(random_below(1000)));
+
+    finish(s);
+    expect_return(s, "converse", 0);
+    expect_int(s, "out_len", (long long)size);
+    expect_bytes(s, "out", data, size);
+    expect_exit(s, "status", 0);
+    free(data);
+}
+
+TEST(converse, converse_leaves_nothing_behind_when_it_cannot_start)
+{
+    struct subject *s = finish_converse("/no/such/program", "hello", 5, 100);
+
+    expect_error(s, "converse", ENOENT);
+    expect_int(s, "out_len", UNTOUCHED);
+    expect_int(s, "status", UNTOUCHED);
+    expect_nothing_left(s);
+
+    s = START(converse_with_few_descriptors, INT("most", 12));
+    finish(s);
+    expect_emfile_or_success(s, 12);
+
+    s = START(converse, STR("program", "copy"), BYTES("in", "hello", 5),
+              INT("cap", 10), FAIL("fork", 1, 1, EAGAIN));
+    finish(s);
+    if (calls_made(s, "fork") > 0)
+        expect_error(s, "converse", EAGAIN);
+    expect_nothing_left(s);
+}
