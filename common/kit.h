@@ -305,6 +305,36 @@ size_t peer_read_now(int fd, void *buf, size_t size_bytes);
 /* True when the subject runs under Valgrind: take smaller sizes then. */
 bool under_valgrind(void);
 
+/* Each verb that can fail notes where it stands, for the report. */
+void note_place(const char *file, int line);
+#define KIT_HERE(call)         (note_place(__FILE__, __LINE__), call)
+#define start_subject(...)     KIT_HERE((start_subject)(__VA_ARGS__))
+#define finish(s)              KIT_HERE((finish)(s))
+#define finish_by_signal(s)    KIT_HERE((finish_by_signal)(s))
+#define kill_subject(s)        KIT_HERE((kill_subject)(s))
+#define await(...)             KIT_HERE((await)(__VA_ARGS__))
+#define await_blocked(...)     KIT_HERE((await_blocked)(__VA_ARGS__))
+#define got_int(...)           KIT_HERE((got_int)(__VA_ARGS__))
+#define got_str(...)           KIT_HERE((got_str)(__VA_ARGS__))
+#define got_bytes(...)         KIT_HERE((got_bytes)(__VA_ARGS__))
+#define got_errno(...)         KIT_HERE((got_errno)(__VA_ARGS__))
+#define expect_return(...)     KIT_HERE((expect_return)(__VA_ARGS__))
+#define expect_at_least(...)   KIT_HERE((expect_at_least)(__VA_ARGS__))
+#define expect_error(...)      KIT_HERE((expect_error)(__VA_ARGS__))
+#define expect_pointer(...)    KIT_HERE((expect_pointer)(__VA_ARGS__))
+#define expect_int(...)        KIT_HERE((expect_int)(__VA_ARGS__))
+#define expect_str(...)        KIT_HERE((expect_str)(__VA_ARGS__))
+#define expect_bytes(...)      KIT_HERE((expect_bytes)(__VA_ARGS__))
+#define expect_nothing_left(s) KIT_HERE((expect_nothing_left)(s))
+#define expect_called(...)     KIT_HERE((expect_called)(__VA_ARGS__))
+#define expect_not_called(...) KIT_HERE((expect_not_called)(__VA_ARGS__))
+#define expect_alone(o)        KIT_HERE((expect_alone)(o))
+#define call_argument(...)     KIT_HERE((call_argument)(__VA_ARGS__))
+#define call_result(...)       KIT_HERE((call_result)(__VA_ARGS__))
+#define peer_write(...)        KIT_HERE((peer_write)(__VA_ARGS__))
+#define peer_read(...)         KIT_HERE((peer_read)(__VA_ARGS__))
+#define peer_expect_eof(fd)    KIT_HERE((peer_expect_eof)(fd))
+
 /* ------------------------------------------------------------------------
  * The macros that make one file two programs: in each, the other one's
  * functions are inline and unused, and so are checked but not compiled in.

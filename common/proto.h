@@ -33,6 +33,7 @@ enum {
     FIRST_KIT_FD = 500,  /* the runtime's own descriptors live above this */
     GATES = 64,
     FAULTS = 16,
+    OBJECT_BYTES = 48, /* the name of an IPC object, with its null byte */
     LOGGED_CALLS = 4096,
     LOGGED_ARGS = 6,
     FOREIGN_SEGMENTS = 256
@@ -41,6 +42,7 @@ enum {
 /* Judge to fork server, with FIXED_FDS + nfds descriptors. */
 struct request {
     char scenario[NAME_BYTES * 2];
+    char dir[128]; /* working directory */
     uint32_t nfds;
     uint32_t parcel_bytes;
 };
@@ -107,6 +109,7 @@ struct fault {
 struct logged_call {
     char name[NAME_BYTES];
     char family[NAME_BYTES];
+    char object[OBJECT_BYTES]; /* "/name", of shm_open and the like */
     int64_t args[LOGGED_ARGS];
     int64_t result;
     int32_t err; /* errno when it failed, else 0 */

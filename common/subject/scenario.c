@@ -311,6 +311,8 @@ void scenario_main(const struct request *req, const int *fds)
     place_descriptors(req, fds);
     if (s == NULL)
         broken("there is no scenario", req->scenario);
+    if (chdir(req->dir) == -1)
+        broken("cannot enter the working directory", req->dir);
     fresh_signals();
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     send_record((struct record){.kind = RECORD_READY}, "", "", NULL);

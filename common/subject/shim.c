@@ -294,7 +294,6 @@ SHIM4(int, msgsnd, msgsnd, MAY_BREAK, int, const void *, size_t, int)
 SHIM5(ssize_t, msgrcv, msgrcv, MAY_BREAK, int, void *, size_t, long, int)
 SHIM3(int, msgctl, msgctl, PLAIN, int, int, struct msqid_ds *)
 
-SHIM3(int, shm_open, shm_open, PLAIN, const char *, int, mode_t)
 SHIM1(int, shm_unlink, shm_unlink, PLAIN, const char *)
 SHIM6(void *, mmap, mmap, PLAIN, void *, size_t, int, int, int, off_t)
 SHIM2(int, munmap, munmap, PLAIN, void *, size_t)
@@ -415,6 +414,22 @@ int shim_semctl(int id, int num, int cmd, ...)
          last);
 }
 
+/* ---- calls that name an object ---------------------------------------- */
+
+static void name_object(const struct passing *p, const char *name)
+{
+    if (p->log != NULL && name != NULL)
+        strncpy(p->log->object, name, OBJECT_BYTES - 1);
+}
+
+int shim_shm_open(const char *name, int flags, mode_t mode);
+int shim_shm_open(const char *name, int flags, mode_t mode)
+{
+    PASS(int, shm_open, shm_open, PLAIN,
+         (name_object(&p, name), shm_open(name, flags, mode)), ARG(name), flags,
+         mode);
+}
+
 mqd_t shim_mq_open(const char *name, int flags, ...);
 mqd_t shim_mq_open(const char *name, int flags, ...)
 {
@@ -426,8 +441,32 @@ mqd_t shim_mq_open(const char *name, int flags, ...)
     struct mq_attr *attr = va_arg(rest, struct mq_attr *);
 
     va_end(rest);
-    PASS(mqd_t, mq_open, mq_open, PLAIN, mq_open(name, flags, mode, attr),
-         ARG(name), flags, mode, ARG(attr));
+    PASS(mqd_t, mq_open, mq_open, PLAIN,
+         (name_object(&p, name), mq_open(name, flags, mode, attr)), ARG(name),
+         flags, mode, ARG(attr));
+}
+
+sem_t *shim_sem_open(const char *name, int flags, ...);
+sem_t *shim_sem_open(const char *name, int flags, ...)
+{
+    va_list rest;
+
+    va_start(rest, flags);
+
+    mode_t mode = va_arg(rest, mode_t);
+    unsigned value = va_arg(rest, unsigned);
+
+    va_end(rest);
+
+    int64_t args[] = {ARG(name), flags, mode, value};
+    struct passing p = enter("sem_open", "sem_open", PLAIN, args, 4);
+    sem_t *sem = SEM_FAILED;
+
+    name_object(&p, name);
+    if (p.err == 0)
+        sem = sem_open(name, flags, mode, value);
+    leave(&p, ARG(sem), sem == SEM_FAILED);
+    return sem;
 }
 
 /* ---- calls with a rule of their own ----------------------------------- */

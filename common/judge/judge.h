@@ -1,0 +1,211 @@
+/* judge.h - what the parts of the judge share. */
+#ifndef JUDGE_H
+#define JUDGE_H
+
+#ifndef KIT_JUDGE
+#define KIT_JUDGE
+#endif
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "../kit.h"
+#include "../proto.h"
+
+/* ---- options (main.c) -------------------------------------------------- */
+
+struct options {
+    char **command;       /* starts the subject; its last word is the path */
+    const char **sources; /* base names of the student's files, then NULL */
+    int events_fd;
+    bool valgrind;
+    bool debug;  /* no deadlines; gdb in the scenario's process */
+    bool shared; /* objects of this uid may be somebody else's */
+};
+extern struct options options;
+
+/* ---- one test (test.c) ------------------------------------------------- */
+
+enum status { PASSED, FAILED, CRASHED, TIMED_OUT, NOT_STARTED, BROKEN };
+
+/* A text that grows. */
+struct text {
+    char *at; /* a string, or NULL while empty */
+    size_t size;
+};
+void text_add(struct text *t, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void text_free(struct text *t);
+
+/* The test that runs now. */
+struct test {
+    const struct kit_test *is;
+    const char *name;
+    enum status status;
+    char location[160]; /* "pipes.c:42", or "" */
+    char dir[64];       /* scratch directory, the scenarios' working one */
+    const char *file;   /* of the verb that runs, for location */
+    int line;
+    struct subject *subjects; /* newest first */
+    struct text leftovers;    /* JSON objects, separated by commas */
+    struct text notes;        /* lines for the end of a failure's message */
+    struct timespec began;
+};
+extern struct test test;
+
+void test_begin(const struct kit_test *is);
+void test_end(void);
+
+/* The judge's own tests look at failures that are to come (test.c). */
+struct expected_failure {
+    bool armed;
+    jmp_buf back;
+    enum status status;
+    char message[6000];
+};
+extern struct expected_failure expected_failure;
+
+/* Ends the test.  The message is what text_add makes of the rest. */
+_Noreturn void test_fail(enum status status, const char *location,
+                         const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Names something left behind and charges it. */
+void test_left(const char *kind, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Names of what the test handed over ("in"), by inode, for hang reports. */
+void test_name_inode(unsigned long long inode, const char *name);
+const char *test_inode_name(unsigned long long inode);
+
+/* Things the judge made; closed or removed at the end (things.c). */
+void things_release(void);
+bool things_own_object(char kind, int id);
+bool things_own_file(const char *path);
+int things_shared_fd(const void *memory); /* -1: not of new_shared() */
+
+/* ---- scenarios (subjects.c) --------------------------------------------- */
+
+struct value {
+    struct value *next;
+    struct record head;
+    unsigned char *data; /* of RECORD_STR and RECORD_BYTES */
+    size_t size;
+    size_t got;
+};
+
+struct subject {
+    struct subject *next;
+    char scenario[NAME_BYTES * 2];
+    pid_t pid;   /* 0: not yet known */
+    int channel; /* -1 once closed */
+    int output;  /* memfd with what it printed */
+    struct area *area;
+    struct value *values; /* newest first */
+    size_t value_bytes;
+    bool ready, done, ended;
+    int status; /* wait status, once ended */
+    bool inspected;
+    unsigned left;    /* things left by this scenario */
+    int crash_signal; /* 0: none */
+    char crash_where[200];
+    struct table *fds; /* before the scenario ran */
+    struct table *maps;
+};
+
+/* Receives what there is, for at most timeout_ms; `extra` is polled as well
+ * (may be NULL). */
+void subjects_receive(int timeout_ms, struct pollfd *extra);
+/* Ends and forgets all scenarios, and every process they started. */
+void subjects_end_all(void);
+void server_stop(void);
+pid_t server_pid(void);
+
+/* ---- gdb (debug.c) -------------------------------------------------------- */
+
+void debug_scenario(struct subject *s);
+void debug_ended(pid_t pid);
+/* Waits until the user has left gdb. */
+void debug_wait(void);
+
+/* ---- waiting (wait.c) ---------------------------------------------------- */
+
+/*
+ * Waits until met(s, arg) holds.  Where the scenario has ended, hangs, is
+ * busy or late, the test fails; `what` says what was waited for.  With
+ * ended_ok, returns false when the scenario has ended instead.
+ */
+bool wait_until(struct subject *s, bool (*met)(struct subject *s, void *arg),
+                void *arg, struct pollfd *extra, bool ended_ok,
+                const char *what, ...) __attribute__((format(printf, 6, 7)));
+
+/* ---- the kernel's view (processes.c, hang.c) ----------------------------- */
+
+struct process {
+    pid_t pid;
+    pid_t ppid;
+    char state; /* as in /proc/PID/stat */
+    unsigned long long cpu_ms;
+};
+
+/* All processes of the subject: every descendant of the judge but the fork
+ * server and the judge's own helpers.  Returns how many; *list is to be
+ * freed. */
+size_t processes_list(struct process **list);
+/* Are `pid` or any of its ancestors below the judge equal to `root`? */
+bool process_is_below(const struct process *list, size_t n, pid_t pid,
+                      pid_t root);
+void processes_helper(pid_t pid); /* 0: no helper now */
+
+/* What a thread of a process does. */
+struct blocked {
+    long number; /* of the system call; -1: none (it runs) */
+    unsigned long long args[6];
+};
+bool process_blocked(pid_t pid, pid_t tid, struct blocked *b);
+/* Is it a wait of the runtime's for the judge? */
+bool waits_for_judge(pid_t pid, const struct blocked *b);
+/* Calls each(tid, arg) for every thread until one returns false. */
+bool process_threads(pid_t pid, bool (*each)(pid_t pid, pid_t tid, void *arg),
+                     void *arg);
+
+/* Do all processes of the subject sleep, with nobody to wake them but the
+ * judge?  *print is a fingerprint: the same in two looks means that none of
+ * them ran in between.  *cpu_ms is the processor time they have used. */
+bool processes_asleep(unsigned long long *print, unsigned long long *cpu_ms);
+
+/* Is a thread of the scenario asleep in this system call (or its family)? */
+bool process_sleeps_in(const struct subject *s, const char *call);
+
+/* Lines that say what each process of the subject waits for. */
+void hang_report(struct text *out, char *location, size_t location_size);
+/* "pipe_send (pipes.c:42)" of the innermost frame in the student's files, and
+ * "pipes.c:42"; both "" when it can't be told. */
+void locate(pid_t pid, pid_t tid, char *where, size_t where_size,
+            char *location, size_t location_size);
+
+/* ---- leftovers (leftovers.c) --------------------------------------------- */
+
+/* A set of lines, such as what /proc/PID/fd holds. */
+struct table *table_of_fds(pid_t pid);
+struct table *table_of_maps(pid_t pid);
+void table_free(struct table *t);
+
+void leftovers_begin(void);
+/* Names and charges what the finished scenario holds that it did not at its
+ * start.  Returns how many. */
+unsigned leftovers_of(struct subject *s);
+/* Names and charges the objects that are new since leftovers_begin(), removes
+ * them if told to, and returns how many there are. */
+unsigned leftovers_objects(bool remove);
+/* Segments that were there before and are not this test's. */
+unsigned leftovers_foreign(int32_t *ids, unsigned cap);
+
+/* Ends every process of the subject but the fork server: stops all, then
+ * kills all.  Strays are charged if told to. */
+void processes_end_all(bool charge);
+
+#endif

@@ -1,0 +1,12 @@
+/* subjects.h - scenarios, for the judge's other parts (subjects.c). */
+#ifndef SUBJECTS_H
+#define SUBJECTS_H
+
+#include "judge.h"
+
+/* The scenario has ended where more was expected: the test fails. */
+_Noreturn void fail_ended(struct subject *s, const char *what);
+void open_gate(struct subject *s, const char *name);
+struct value *value_of(struct subject *s, const char *name);
+
+#endif

@@ -1,0 +1,452 @@
+/* selftest.c - see selftest.h. */
+#include "selftest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <mqueue.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/msg.h>
+#include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+ssize_t good_read_full(int fd, void *buf, size_t size)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        ssize_t n = read(fd, (char *)buf + done, size - done);
+
+        if (n == 0)
+            break;
+        if (n == -1 && errno != EINTR)
+            return -1;
+        if (n > 0)
+            done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+int good_write_all(int fd, const void *buf, size_t size)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        ssize_t n = write(fd, (const char *)buf + done, size - done);
+
+        if (n == -1 && errno != EINTR)
+            return -1;
+        if (n > 0)
+            done += (size_t)n;
+    }
+    return 0;
+}
+
+int answer(int number)
+{
+    return number;
+}
+
+int refuse(int err)
+{
+    errno = err;
+    return -1;
+}
+
+int not_written(void)
+{
+    errno = ENOSYS;
+    return -1;
+}
+
+void *no_address(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+int make_segment(key_t key, size_t size_bytes)
+{
+    return shmget(key, size_bytes, IPC_CREAT | IPC_EXCL | 0600);
+}
+
+int make_segment_loudly(key_t key, size_t size_bytes)
+{
+    printf("making a segment\n");
+    return make_segment(key, size_bytes);
+}
+
+/* ---- hangs -------------------------------------------------------------- */
+
+int read_own_pipe(void)
+{
+    int p[2];
+    char byte;
+
+    if (pipe(p) == -1)
+        return -1;
+    return (int)read(p[0], &byte, 1);
+}
+
+int read_pipe_of_child(void)
+{
+    int p[2];
+    char byte;
+
+    if (pipe(p) == -1)
+        return -1;
+    if (fork() == 0) {
+        pause();
+        _exit(0);
+    }
+    close(p[1]);
+    return (int)read(p[0], &byte, 1);
+}
+
+int write_full_pipe(void)
+{
+    static char data[1 << 20];
+    int p[2];
+
+    if (pipe(p) == -1)
+        return -1;
+    return (int)write(p[1], data, sizeof(data));
+}
+
+int wait_for_sleeping_child(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        pause();
+        _exit(0);
+    }
+    return (int)waitpid(pid, NULL, 0);
+}
+
+int wait_on_semaphore_set(void)
+{
+    struct sembuf down = {.sem_op = -1};
+    int id = semget(IPC_PRIVATE, 1, IPC_CREAT | 0600);
+
+    return semop(id, &down, 1);
+}
+
+int receive_from_empty_queue(void)
+{
+    struct {
+        long type;
+        char text[8];
+    } m;
+    int id = msgget(IPC_PRIVATE, IPC_CREAT | 0600);
+
+    return (int)msgrcv(id, &m, sizeof(m.text), 5, 0);
+}
+
+int lock_mutex_twice(void)
+{
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+    pthread_mutex_lock(&mutex);
+    return pthread_mutex_lock(&mutex);
+}
+
+int lock_flock_twice(const char *path)
+{
+    int a = open(path, O_RDWR | O_CLOEXEC), b = open(path, O_RDWR | O_CLOEXEC);
+
+    flock(a, LOCK_EX);
+    return flock(b, LOCK_EX);
+}
+
+int stop_itself(void)
+{
+    return raise(SIGSTOP);
+}
+
+int accept_nobody(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX,
+                                  .sun_path = "nobody.sock"};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) == -1 ||
+        listen(fd, 1) == -1)
+        return -1;
+    return accept(fd, NULL, NULL);
+}
+
+int receive_from_empty_posix_queue(const char *name)
+{
+    mqd_t q = mq_open(name, O_CREAT | O_EXCL | O_RDONLY, 0600, NULL);
+    char buf[8192];
+
+    return (int)mq_receive(q, buf, sizeof(buf), NULL);
+}
+
+int turn_for_ever(void)
+{
+    for (volatile int i = 0;; i++)
+        ;
+}
+
+int nap_for_ever(void)
+{
+    for (;;)
+        usleep(1000);
+}
+
+/* ---- crashes and ends ---------------------------------------------------- */
+
+int use_null(void)
+{
+    volatile int *p = NULL;
+
+    return *p;
+}
+
+int use_failed_address(void)
+{
+    volatile char *p = shmat(-1, NULL, 0);
+
+    return p[0];
+}
+
+int divide_by(int zero)
+{
+    return 7 / zero;
+}
+
+int call_abort(void)
+{
+    abort();
+}
+
+int overflow_stack(int depth)
+{
+    volatile char room[4096];
+
+    room[0] = (char)depth;
+    if (depth == -1)
+        return 0;
+    return overflow_stack(depth + 1) + room[0];
+}
+
+int child_crashes(void)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(use_null());
+    waitpid(pid, &status, 0);
+    return WIFSIGNALED(status) ? -1 : 0;
+}
+
+int end_process(int status, bool at_once)
+{
+    if (at_once)
+        _exit(status);
+    exit(status);
+}
+
+int write_to_nobody(int fd)
+{
+    return (int)write(fd, "x", 1);
+}
+
+int kill_parent(void)
+{
+    return kill(getppid(), SIGKILL);
+}
+
+int kill_everybody(void)
+{
+    return kill(-1, SIGKILL);
+}
+
+/* ---- left behind ----------------------------------------------------------- */
+
+int leave_descriptor(void)
+{
+    int p[2];
+
+    if (pipe(p) == -1)
+        return -1;
+    close(p[0]);
+    return 0;
+}
+
+int leave_zombie(void)
+{
+    siginfo_t info;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(0);
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT);
+}
+
+int leave_child(void)
+{
+    if (fork() == 0) {
+        pause();
+        _exit(0);
+    }
+    return 0;
+}
+
+int leave_daemon(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        setsid();
+        if (fork() != 0)
+            _exit(0);
+        pause();
+        _exit(0);
+    }
+    return waitpid(pid, NULL, 0) == pid ? 0 : -1;
+}
+
+int leave_segment(void)
+{
+    return shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
+}
+
+int leave_semaphores(void)
+{
+    return semget(IPC_PRIVATE, 2, IPC_CREAT | 0600);
+}
+
+int leave_queue(void)
+{
+    return msgget(IPC_PRIVATE, IPC_CREAT | 0600);
+}
+
+int leave_posix_memory(const char *name)
+{
+    return close(shm_open(name, O_CREAT | O_EXCL | O_RDWR, 0600));
+}
+
+int leave_posix_semaphore(const char *name)
+{
+    return sem_close(sem_open(name, O_CREAT | O_EXCL, 0600, 1));
+}
+
+int leave_posix_queue(const char *name)
+{
+    return mq_close(mq_open(name, O_CREAT | O_EXCL | O_RDWR, 0600, NULL));
+}
+
+int leave_mapping(int id)
+{
+    return shmat(id, NULL, 0) == (void *)-1 ? -1 : 0;
+}
+
+int leave_file(const char *path)
+{
+    return close(open(path, O_CREAT | O_WRONLY, 0600));
+}
+
+int leave_socket(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) == -1)
+        return -1;
+    return close(fd);
+}
+
+int fork_for_ever(void)
+{
+    for (;;)
+        fork();
+}
+
+/* ---- faults ------------------------------------------------------------------ */
+
+ssize_t naive_read(int fd, void *buf, size_t size)
+{
+    return read(fd, buf, size);
+}
+
+int naive_write(int fd, const void *buf, size_t size)
+{
+    return write(fd, buf, size) == -1 ? -1 : 0;
+}
+
+/* ---- locks -------------------------------------------------------------------- */
+
+static sem_t private_lock;
+
+static void lock_by(enum lock_kind kind, void *lock)
+{
+    if (kind == LOCK_SPIN)
+        while (atomic_exchange((atomic_int *)lock, 1) == 1)
+            ;
+    else if (kind == LOCK_PRIVATE)
+        sem_wait(&private_lock);
+    else if (kind != LOCK_NONE)
+        sem_wait(lock);
+}
+
+static void unlock_by(enum lock_kind kind, void *lock)
+{
+    if (kind == LOCK_SPIN)
+        atomic_store((atomic_int *)lock, 0);
+    else if (kind == LOCK_PRIVATE)
+        sem_post(&private_lock);
+    else if (kind != LOCK_NONE)
+        sem_post(lock);
+}
+
+int with_lock(enum lock_kind kind, void *lock, void (*body)(void *arg),
+              void *arg)
+{
+    sem_init(&private_lock, 0, 1);
+    lock_by(kind, lock);
+    if (kind == LOCK_EARLY)
+        unlock_by(kind, lock);
+    body(arg);
+    if (kind != LOCK_EARLY)
+        unlock_by(kind, lock);
+    return 0;
+}
+
+/* ---- output --------------------------------------------------------------------- */
+
+int print_text(const char *text)
+{
+    return printf("%s\n", text);
+}
+
+int print_for_ever(void)
+{
+    for (;;)
+        printf("0123456789012345678901234567890123456789012345678901234567890"
+               "\n");
+}
+
+int write_into_all_descriptors(void)
+{
+    for (int fd = 0; fd < 1024; fd++)
+        (void)!write(fd, "100%: Checks: 1, Failures: 0, Errors: 0\n", 40);
+    return 0;
+}

@@ -1,0 +1,83 @@
+/*
+ * selftest.h - what the judge's own tests run in the place of a student's
+ * code: functions that do well, and functions that each do one thing wrong.
+ */
+#ifndef SELFTEST_H
+#define SELFTEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct overlap;
+
+/* Well done. */
+ssize_t good_read_full(int fd, void *buf, size_t size);
+int good_write_all(int fd, const void *buf, size_t size);
+int answer(int number);
+int refuse(int err);
+int not_written(void);
+void *no_address(void);
+int make_segment(key_t key, size_t size_bytes);
+int make_segment_loudly(key_t key, size_t size_bytes);
+
+/* Hangs, each in another call. */
+int read_own_pipe(void);      /* holds the write end itself */
+int read_pipe_of_child(void); /* a child holds the write end */
+int write_full_pipe(void);    /* nobody reads */
+int wait_for_sleeping_child(void);
+int wait_on_semaphore_set(void);
+int receive_from_empty_queue(void);
+int lock_mutex_twice(void);
+int lock_flock_twice(const char *path);
+int stop_itself(void);
+int accept_nobody(void);
+int receive_from_empty_posix_queue(const char *name);
+
+/* Neither ends nor sleeps for good. */
+int turn_for_ever(void);
+int nap_for_ever(void);
+
+/* Crashes and ends. */
+int use_null(void);
+int use_failed_address(void);
+int divide_by(int zero);
+int call_abort(void);
+int overflow_stack(int depth);
+int child_crashes(void);
+int end_process(int status, bool at_once);
+int write_to_nobody(int fd);
+int kill_parent(void);
+int kill_everybody(void);
+
+/* Leaves things behind. */
+int leave_descriptor(void);
+int leave_zombie(void);
+int leave_child(void);
+int leave_daemon(void);
+int leave_segment(void);
+int leave_semaphores(void);
+int leave_queue(void);
+int leave_posix_memory(const char *name);
+int leave_posix_semaphore(const char *name);
+int leave_posix_queue(const char *name);
+int leave_mapping(int id);
+int leave_file(const char *path);
+int leave_socket(const char *path);
+int fork_for_ever(void);
+
+/* Faults: the naive ones do not look. */
+ssize_t naive_read(int fd, void *buf, size_t size);
+int naive_write(int fd, const void *buf, size_t size);
+
+/* Locks around body(arg), by the lock that lies in `lock`. */
+enum lock_kind { LOCK_SEM, LOCK_SPIN, LOCK_NONE, LOCK_PRIVATE, LOCK_EARLY };
+int with_lock(enum lock_kind kind, void *lock, void (*body)(void *arg),
+              void *arg);
+
+/* Output. */
+int print_text(const char *text);
+int print_for_ever(void);
+int write_into_all_descriptors(void);
+
+#endif

@@ -1,0 +1,896 @@
+/*
+ * test_selftest.c - the judge's own tests: what kit.h promises, held against
+ * functions that each do one thing wrong.
+ *
+ * FAILS() runs a piece of a test that is to fail, and gives the message that
+ * a student would be shown; the test then looks for its words.
+ */
+#include "kit.h"
+
+#include <semaphore.h>
+#include <setjmp.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "selftest.h"
+
+#ifdef KIT_JUDGE
+#include "judge/judge.h"
+
+/* The piece has to fail with this status; the message is in expected_failure.
+ */
+#define FAILS(status_, piece)                                            \
+    do {                                                                 \
+        expected_failure.armed = true;                                   \
+        if (setjmp(expected_failure.back) == 0) {                        \
+            piece;                                                       \
+            expected_failure.armed = false;                              \
+            EXPECT(false, "a failure of " #piece, "none");               \
+        }                                                                \
+        expected_failure.armed = false;                                  \
+        EXPECT(expected_failure.status == (status_), #status_, "%d: %s", \
+               (int)expected_failure.status, expected_failure.message);  \
+    } while (0)
+
+HELPER void says(const char *words)
+{
+    EXPECT(strstr(expected_failure.message, words) != NULL, words, "%s",
+           expected_failure.message);
+}
+
+HELPER void left(const char *words)
+{
+    const char *all = test.leftovers.at != NULL ? test.leftovers.at : "";
+
+    EXPECT(strstr(all, words) != NULL, words, "%s", all);
+}
+#else
+#define FAILS(status, piece) piece
+HELPER void says(const char *words)
+{
+    (void)words;
+}
+HELPER void left(const char *words)
+{
+    (void)words;
+}
+#endif
+
+/* ---- values ---------------------------------------------------------------- */
+
+SCENARIO(tell_everything)
+{
+    tell_int("int", -7);
+    tell_str("str", "a \"text\"");
+    tell_bytes("none", "", 0);
+    CALL("answer", answer(42));
+    CALL("refused", refuse(ENOSPC));
+    CALL_PTR("address", no_address());
+    tell_int("int", 8);
+}
+
+TEST(values, told_values_arrive_and_the_last_one_counts)
+{
+    struct subject *s = START(tell_everything, NOTHING);
+    size_t size;
+
+    finish(s);
+    expect_int(s, "int", 8);
+    expect_str(s, "str", "a \"text\"");
+    got_bytes(s, "none", &size);
+    EXPECT(size == 0, "no bytes", "%zu", size);
+    expect_return(s, "answer", 42);
+    expect_at_least(s, "answer", 42);
+    expect_error(s, "refused", ENOSPC);
+    expect_error(s, "address", ENOMEM);
+    expect_nothing_left(s);
+}
+
+TEST(values, a_wrong_value_is_said_in_the_words_of_the_call)
+{
+    struct subject *s = START(tell_everything, NOTHING);
+
+    finish(s);
+    FAILS(FAILED, expect_return(s, "answer", 41));
+    says("expected: 41");
+    says("seen: answer(42) returned 42");
+    FAILS(FAILED, expect_error(s, "refused", EINVAL));
+    says("expected: -1 with errno EINVAL");
+    says("seen: refuse(ENOSPC) returned -1 with errno ENOSPC");
+    FAILS(FAILED, expect_pointer(s, "address"));
+    says("no_address() returned NULL with errno ENOMEM");
+    FAILS(FAILED, expect_int(s, "int", -7));
+    says("expected: int is -7\nseen: 8");
+    FAILS(FAILED, expect_str(s, "str", "b\n"));
+    says("expected: str is \"b\\n\"");
+    FAILS(FAILED, expect_int(s, "nothing", 1));
+    says("gets to the point \"nothing\"");
+}
+
+SCENARIO(echo_bytes)
+{
+    size_t size;
+    const void *data = given_bytes("data", &size);
+
+    tell_bytes("data", data, size);
+}
+
+TEST(values, a_megabyte_comes_back_whole)
+{
+    static unsigned char data[1 << 20];
+
+    fill_random(data, sizeof(data));
+
+    struct subject *s = START(echo_bytes, BYTES("data", data, sizeof(data)));
+
+    finish(s);
+    expect_bytes(s, "data", data, sizeof(data));
+    data[70000] ^= 1;
+    FAILS(FAILED, expect_bytes(s, "data", data, sizeof(data)));
+    says("at offset 70000");
+}
+
+SCENARIO(call_stub)
+{
+    CALL("ret", not_written());
+}
+
+TEST(values, what_a_stub_returns_is_not_started)
+{
+    struct subject *s = START(call_stub, NOTHING);
+
+    finish(s);
+    FAILS(NOT_STARTED, expect_return(s, "ret", 0));
+    says("it is still to be written");
+}
+
+SCENARIO(ask_for_what_is_not_there)
+{
+    given_int("nothing");
+}
+
+TEST(values, a_test_that_hands_over_too_little_is_broken)
+{
+    FAILS(BROKEN, {
+        struct subject *s = START(ask_for_what_is_not_there, NOTHING);
+        finish(s);
+    });
+    says("the test did not hand over \"nothing\"");
+}
+
+/* ---- descriptors and steps ---------------------------------------------------- */
+
+SCENARIO(copy_in)
+{
+    char buf[100] = "";
+
+    CALL("got", good_read_full(given_fd("in"), buf, sizeof(buf)));
+    tell_bytes("data", buf, sizeof(buf));
+    tell_int("in", given_fd("in"));
+    tell_int("out", given_fd("out"));
+}
+
+TEST(steps, the_judge_plays_the_peer_in_steps)
+{
+    struct ends in = new_pipe(), out = new_pipe();
+    char data[100];
+    struct subject *s = START(copy_in, FD("in", in.r), FD("out", out.w));
+
+    fill_random(data, sizeof(data));
+    peer_write(in.w, data, 40);
+    await_blocked(s, "read");
+    peer_write(in.w, data + 40, 60);
+    finish(s);
+    expect_return(s, "got", 100);
+    expect_bytes(s, "data", data, 100);
+    expect_int(s, "in", 3);
+    expect_int(s, "out", 4);
+    peer_expect_eof(out.r);
+}
+
+SCENARIO(pass_gates)
+{
+    reached("first");
+    wait_for("go");
+    reached("second");
+    if (fork() == 0) {
+        wait_for("child");
+        reached("third");
+        _exit(0);
+    }
+    wait_for("end");
+    while (wait(NULL) > 0)
+        ;
+}
+
+TEST(steps, gates_hold_every_process_until_they_are_opened)
+{
+    struct subject *s = START(pass_gates, NOTHING);
+
+    await(s, "first");
+    EXPECT(!was_told(s, "second"), "the gate holds", "it does not");
+    let_go(s, "go");
+    await(s, "second");
+    EXPECT(!was_told(s, "third"), "the gate holds", "it does not");
+    let_go(s, "child");
+    await(s, "third");
+    let_go(s, "end");
+    finish(s);
+    expect_nothing_left(s);
+}
+
+SCENARIO(write_shared)
+{
+    size_t size;
+    int *shared = given_shared("area", &size);
+
+    shared[0] = 7;
+    tell_int("size", (long long)size);
+    tell_int("fd", given_fd("in"));
+}
+
+TEST(steps, shared_memory_is_shared_and_takes_no_number)
+{
+    struct ends in = new_pipe();
+    int *shared = new_shared(8192);
+    struct subject *s =
+        START(write_shared, SHARE("area", shared), FD("in", in.r));
+
+    finish(s);
+    EXPECT(shared[0] == 7, "7", "%d", shared[0]);
+    expect_int(s, "size", 8192);
+    expect_int(s, "fd", 3);
+}
+
+TOOL(add_arguments)
+{
+    printf("%s=%d\n", argv[0], atoi(argv[1]) + atoi(argv[2]));
+    return 3;
+}
+
+SCENARIO(run_tool)
+{
+    char **words = TOOL_ARGV("add_arguments", (char *)"40", (char *)"2");
+
+    fflush(NULL);
+    dup2(given_fd("out"), STDOUT_FILENO);
+    execv(words[0], words);
+}
+
+TEST(steps, a_tool_is_a_program_of_its_own)
+{
+    struct ends out = new_pipe();
+    char buf[64] = "";
+    struct subject *s = START(run_tool, FD("out", out.w));
+
+    peer_read(out.r, buf, sizeof(buf) - 1);
+    EXPECT(strcmp(buf, "add_arguments=42\n") == 0, "42", "%s", buf);
+    FAILS(CRASHED, finish(s));
+    says("exit status 3");
+}
+
+/* ---- hangs ------------------------------------------------------------------------ */
+
+SCENARIO(hang)
+{
+    switch (given_int("how")) {
+    case 0:
+        read_own_pipe();
+        break;
+    case 1:
+        read_pipe_of_child();
+        break;
+    case 2:
+        write_full_pipe();
+        break;
+    case 3:
+        wait_for_sleeping_child();
+        break;
+    case 4:
+        wait_on_semaphore_set();
+        break;
+    case 5:
+        receive_from_empty_queue();
+        break;
+    case 6:
+        lock_mutex_twice();
+        break;
+    case 7:
+        stop_itself();
+        break;
+    case 8:
+        accept_nobody();
+        break;
+    }
+}
+
+HELPER void hangs(int how)
+{
+    FAILS(TIMED_OUT, {
+        struct subject *s = START(hang, INT("how", how));
+        finish(s);
+    });
+    says("a hang");
+}
+
+#ifdef KIT_JUDGE
+/* Words with a place in the student's file: not under Valgrind, where the
+ * stack is Valgrind's own. */
+HELPER void says_place(const char *words)
+{
+    if (!under_valgrind())
+        says(words);
+}
+#else
+HELPER void says_place(const char *words)
+{
+    (void)words;
+}
+#endif
+
+TEST(hangs, a_reader_that_holds_the_write_end_is_told_so)
+{
+    hangs(0);
+    says("is blocked in read(fd 3, a pipe)");
+    says_place("in read_own_pipe (selftest.c:");
+    says("the write end of that pipe is still open in pid");
+    says("itself (fd 4)");
+    says("close the write end before reading");
+}
+
+TEST(hangs, the_child_that_holds_the_write_end_is_named)
+{
+    hangs(1);
+    says("is blocked in read(fd 3, a pipe)");
+    says_place("in read_pipe_of_child (selftest.c:");
+    says("there is no end of file before all are closed");
+    says("is blocked in pause");
+}
+
+TEST(hangs, a_full_pipe_that_nobody_reads_is_told)
+{
+    hangs(2);
+    says("is blocked in write(fd 4, a pipe)");
+    says("the pipe is full");
+}
+
+TEST(hangs, a_wait_for_a_child_names_the_child)
+{
+    hangs(3);
+    says("is blocked in wait4 for its child pid");
+    says_place("in wait_for_sleeping_child (selftest.c:");
+}
+
+TEST(hangs, a_semaphore_set_is_named_with_its_values)
+{
+    hangs(4);
+    says("is blocked in semop(set ");
+    says("its values: 0");
+}
+
+TEST(hangs, an_empty_queue_is_named_with_the_type_waited_for)
+{
+    hangs(5);
+    says("msgrcv(queue ");
+    says("type 5");
+    says("0 messages");
+}
+
+TEST(hangs, a_mutex_is_named)
+{
+    hangs(6);
+    says("futex (a mutex, condition or semaphore");
+    says_place("in lock_mutex_twice (selftest.c:");
+}
+
+TEST(hangs, a_process_that_stopped_itself_is_told)
+{
+    hangs(7);
+    says("is stopped (SIGSTOP)");
+}
+
+TEST(hangs, a_server_that_nobody_calls_is_told)
+{
+    hangs(8);
+    says("is blocked in accept");
+}
+
+SCENARIO(read_in)
+{
+    char byte;
+
+    CALL("got", good_read_full(given_fd("in"), &byte, 1));
+}
+
+TEST(hangs, the_pipe_is_called_as_the_test_called_it)
+{
+    struct ends in = new_pipe();
+    struct subject *s = START(read_in, FD("in", in.r));
+
+    FAILS(TIMED_OUT, finish(s));
+    says("read(fd 3, the pipe \"in\")");
+    says("the test itself");
+}
+
+SCENARIO(turn)
+{
+    turn_for_ever();
+}
+
+TEST(hangs, a_busy_loop_is_told_by_its_processor_time)
+{
+    FAILS(TIMED_OUT, {
+        struct subject *s = START(turn, NOTHING);
+        finish(s);
+    });
+    says("a busy loop");
+    says_place("in turn_for_ever (selftest.c:");
+}
+
+SCENARIO(nap)
+{
+    nap_for_ever();
+}
+
+TEST_WITHIN(hangs, code_that_looks_and_sleeps_ends_at_the_deadline, 300)
+{
+    FAILS(TIMED_OUT, {
+        struct subject *s = START(nap, NOTHING);
+        finish(s);
+    });
+    says("the time is up");
+}
+
+/* ---- crashes and ends ----------------------------------------------------------------- */
+
+SCENARIO(crash)
+{
+    switch (given_int("how")) {
+    case 0:
+        use_null();
+        break;
+    case 1:
+        use_failed_address();
+        break;
+    case 2:
+        divide_by(0);
+        break;
+    case 3:
+        call_abort();
+        break;
+    case 4:
+        overflow_stack(0);
+        break;
+    case 5:
+        child_crashes();
+        break;
+    case 6:
+        end_process(0, false);
+        break;
+    case 7:
+        end_process(0, true);
+        break;
+    case 8:
+        kill_parent();
+        pause();
+        break;
+    case 9:
+        CALL("ret", kill_everybody());
+        break;
+    }
+}
+
+HELPER void crashes(int how)
+{
+    FAILS(CRASHED, {
+        struct subject *s = START(crash, INT("how", how));
+        finish(s);
+    });
+}
+
+TEST(crashes, a_null_pointer_is_told_with_its_place)
+{
+    crashes(0);
+    says("SIGSEGV");
+    says("a null pointer was used");
+    says_place("in use_null (selftest.c:");
+}
+
+TEST(crashes, the_address_of_a_failed_shmat_is_recognised)
+{
+    crashes(1);
+    says("(void *)-1");
+    says_place("in use_failed_address (selftest.c:");
+}
+
+TEST(crashes, other_signals_are_named)
+{
+    crashes(2);
+    says("SIGFPE");
+    crashes(3);
+    says("SIGABRT");
+    says_place("in call_abort (selftest.c:");
+    crashes(4);
+    says("SIGSEGV");
+}
+
+TEST(crashes, exit_in_the_function_is_no_success)
+{
+    crashes(6);
+    says("your code ended the process itself, with exit status 0");
+    crashes(7);
+    says("exit status 0");
+}
+
+TEST(crashes, a_child_that_crashes_is_noted)
+{
+    struct subject *s = START(crash, INT("how", 5));
+
+    finish(s);
+    FAILS(FAILED, EXPECT(false, "a note", "none"));
+    says("met SIGSEGV at address 0");
+}
+
+TEST(crashes, a_killed_parent_costs_this_test_only)
+{
+    FAILS(TIMED_OUT, {
+        struct subject *s = START(crash, INT("how", 8));
+        finish(s);
+    });
+
+    struct subject *again = START(tell_everything, NOTHING);
+
+    finish(again);
+    expect_return(again, "answer", 42);
+}
+
+TEST(crashes, kill_of_everybody_is_refused)
+{
+    struct subject *s = START(crash, INT("how", 9));
+
+    finish(s);
+    expect_error(s, "ret", EPERM);
+}
+
+SCENARIO(write_out)
+{
+    CALL("ret", write_to_nobody(given_fd("out")));
+}
+
+TEST(crashes, sigpipe_is_explained)
+{
+    struct ends out = new_pipe();
+
+    shut(&out.r);
+
+    struct subject *s = START(write_out, FD("out", out.w));
+
+    FAILS(CRASHED, finish(s));
+    says("SIGPIPE");
+    says("nobody reads any more");
+
+    struct ends again = new_pipe();
+
+    shut(&again.r);
+    s = START(write_out, FD("out", again.w));
+
+    int sig = finish_by_signal(s);
+
+    EXPECT(sig == SIGPIPE, "SIGPIPE", "%s", signal_name(sig));
+}
+
+/* ---- left behind -------------------------------------------------------------------------- */
+
+SCENARIO(leave)
+{
+    switch (given_int("what")) {
+    case 0:
+        leave_descriptor();
+        break;
+    case 1:
+        leave_zombie();
+        break;
+    case 2:
+        leave_child();
+        break;
+    case 3:
+        leave_daemon();
+        break;
+    case 4:
+        leave_segment();
+        break;
+    case 5:
+        leave_semaphores();
+        break;
+    case 6:
+        leave_queue();
+        break;
+    case 7:
+        leave_posix_memory(given_str("name"));
+        break;
+    case 8:
+        leave_posix_semaphore(given_str("name"));
+        break;
+    case 9:
+        leave_posix_queue(given_str("name"));
+        break;
+    case 10:
+        leave_mapping((int)given_int("id"));
+        break;
+    }
+}
+
+HELPER void leaves(int what, const char *words)
+{
+    struct subject *s =
+        START(leave, INT("what", what), STR("name", new_name()));
+
+    finish(s);
+    FAILS(FAILED, expect_nothing_left(s));
+    says(words);
+    left(words);
+}
+
+TEST(leftovers, a_descriptor_is_named)
+{
+    leaves(0, "descriptor 4: pipe:[");
+    says("(the write end)");
+}
+
+TEST(leftovers, a_zombie_and_a_child_are_named)
+{
+    leaves(1, "nobody has waited for it");
+    leaves(2, "it still runs after the function has returned");
+}
+
+TEST(leftovers, system_v_objects_are_named)
+{
+    leaves(4, "SysV segment id ");
+    leaves(5, "SysV semaphore set id ");
+    leaves(6, "SysV message queue id ");
+}
+
+TEST(leftovers, posix_objects_are_named)
+{
+    leaves(7, "POSIX shared memory /kit-");
+    leaves(8, "POSIX semaphore /kit-");
+}
+
+TEST(leftovers, a_mapping_is_named)
+{
+    int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
+
+    REQUIRE(id != -1);
+    judges_object('m', id);
+
+    struct subject *s = START(leave, INT("what", 10), INT("id", id));
+
+    finish(s);
+    FAILS(FAILED, expect_nothing_left(s));
+    says("mapping of SysV segment id ");
+}
+
+TEST(leftovers, a_daemon_in_a_session_of_its_own_is_found)
+{
+    struct subject *s = START(leave, INT("what", 3));
+
+    finish(s);
+#ifdef KIT_JUDGE
+    processes_end_all(true);
+    left("it still runs after the function has returned");
+#endif
+}
+
+TEST(leftovers, what_is_the_judges_own_is_not_charged)
+{
+    int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
+
+    REQUIRE(id != -1);
+    judges_object('m', id);
+
+    struct subject *s = START(tell_everything, NOTHING);
+
+    finish(s);
+    expect_nothing_left(s);
+}
+
+SCENARIO(bomb)
+{
+    fork_for_ever();
+}
+
+TEST(leftovers, a_fork_bomb_is_ended)
+{
+#ifdef KIT_JUDGE
+    struct process *list;
+
+    FAILS(TIMED_OUT, {
+        struct subject *s = START(bomb, NOTHING);
+        finish(s);
+    });
+    processes_end_all(false);
+
+    size_t n = processes_list(&list);
+
+    free(list);
+    EXPECT(n == 0, "no process", "%zu", n);
+#endif
+}
+
+/* ---- faults and calls -------------------------------------------------------------------- */
+
+SCENARIO(read_100)
+{
+    char buf[100];
+
+    CALL("good", good_read_full(given_fd("in"), buf, sizeof(buf)));
+    tell_bytes("data", buf, sizeof(buf));
+    CALL("naive", naive_read(given_fd("in"), buf, sizeof(buf)));
+}
+
+HELPER struct subject *read_with(struct give fault)
+{
+    struct ends in = new_pipe();
+    char data[200];
+    struct subject *s = START(read_100, FD("in", in.r), fault);
+
+    fill_random(data, sizeof(data));
+    peer_write(in.w, data, sizeof(data));
+    finish(s);
+    expect_return(s, "good", 100);
+    expect_bytes(s, "data", data, 100);
+    return s;
+}
+
+TEST(faults, short_and_interrupted_reads_show_the_missing_loop)
+{
+    expect_return(read_with(SHORT("read", 1, 1000, 7)), "naive", 7);
+    expect_error(read_with(FAIL("read", 2, 1, EINTR)), "naive", EINTR);
+    expect_return(read_with(FAIL("read", 9, 1, EINTR)), "naive", 100);
+    expect_error(read_with(FAIL("=read", 2, 1, EIO)), "naive", EIO);
+    expect_return(read_with(FAIL("=recv", 2, 1, EIO)), "naive", 100);
+}
+
+TEST(faults, a_seeded_plan_is_met_by_right_code_for_every_seed)
+{
+    for (int seed = 1; seed <= 5; seed++)
+        read_with(CHAOS(seed));
+}
+
+SCENARIO(make_segments)
+{
+    CALL("first", make_segment((key_t)given_int("key"), 4096));
+    CALL("second", make_segment_loudly((key_t)given_int("key"), 4096));
+}
+
+TEST(faults, calls_are_recorded_with_arguments_and_results)
+{
+    key_t key = new_key();
+    struct subject *s = START(make_segments, INT("key", key));
+
+    finish(s);
+    expect_at_least(s, "first", 0);
+    expect_error(s, "second", EEXIST);
+    judges_object('m', (int)got_int(s, "first"));
+    EXPECT(calls_made(s, "shmget") == 2, "2 calls", "%u",
+           calls_made(s, "shmget"));
+    EXPECT(call_argument(s, "shmget", 1, 0) == key, "the key", "another");
+    EXPECT(call_argument(s, "shmget", 1, 1) == 4096, "4096", "another");
+    EXPECT(call_result(s, "shmget", 0) == got_int(s, "first"), "the id",
+           "another");
+    EXPECT(calls_made(s, "write") == 0, "stdio is not the student's", "%u",
+           calls_made(s, "write"));
+    expect_called(s, "shmget");
+    expect_not_called(s, "mmap");
+    FAILS(FAILED, expect_not_called(s, "shmget"));
+    FAILS(FAILED, expect_called(s, "mmap"));
+}
+
+TEST(faults, a_planned_failure_does_nothing)
+{
+    struct subject *s = START(make_segments, INT("key", new_key()),
+                              FAIL("shmget", 1, 2, ENOSPC));
+
+    finish(s);
+    expect_error(s, "first", ENOSPC);
+    expect_error(s, "second", ENOSPC);
+    expect_nothing_left(s);
+}
+
+/* ---- race control ------------------------------------------------------------------------- */
+
+struct arena {
+    struct overlap overlap;
+    sem_t lock;
+};
+
+HELPER void body(void *arg)
+{
+    overlap_enter(arg);
+    overlap_leave(arg);
+}
+
+SCENARIO(compete)
+{
+    struct arena *a = given_shared("arena", NULL);
+
+    CALL("ret", with_lock((enum lock_kind)given_int("kind"), &a->lock, body,
+                          &a->overlap));
+}
+
+HELPER struct arena *compete_for(enum lock_kind kind, struct subject *s[2])
+{
+    struct arena *a = new_shared(sizeof(*a));
+
+    if (kind != LOCK_SPIN)
+        REQUIRE(sem_init(&a->lock, 1, 1) == 0);
+    for (int i = 0; i < 2; i++)
+        s[i] = START(compete, SHARE("arena", a), INT("kind", kind));
+    return a;
+}
+
+TEST(races, right_locks_are_seen_to_exclude)
+{
+    for (enum lock_kind kind = LOCK_SEM; kind <= LOCK_SPIN; kind++) {
+        struct subject *s[2];
+        struct arena *a = compete_for(kind, s);
+
+        expect_alone(&a->overlap);
+        finish(s[0]);
+        finish(s[1]);
+        EXPECT(atomic_load(&a->overlap.most) == 1, "1", "more");
+        EXPECT(atomic_load(&a->overlap.entries) == 2, "2", "other");
+    }
+}
+
+TEST(races, wrong_locks_are_seen_to_overlap)
+{
+    for (enum lock_kind kind = LOCK_NONE; kind <= LOCK_EARLY; kind++) {
+        struct subject *s[2];
+        struct arena *a = compete_for(kind, s);
+
+        FAILS(FAILED, expect_alone(&a->overlap));
+        says("2 in it at once");
+        finish(s[0]);
+        finish(s[1]);
+    }
+}
+
+/* ---- hostile -------------------------------------------------------------------------------- */
+
+SCENARIO(forge)
+{
+    write_into_all_descriptors();
+}
+
+TEST(hostile, junk_in_every_descriptor_is_no_verdict)
+{
+    struct subject *s = START(forge, NOTHING);
+
+    finish(s);
+    FAILS(FAILED, expect_return(s, "ret", 0));
+}
+
+SCENARIO(flood)
+{
+    print_for_ever();
+}
+
+TEST(hostile, a_flood_of_output_ends)
+{
+#ifdef KIT_JUDGE
+    struct rlimit small = {1 << 20, 1 << 20};
+    struct subject *s;
+
+    /* The grader sets this limit for the whole run: lower it for this test. */
+    s = START(flood, NOTHING);
+    REQUIRE(prlimit(subject_pid(s), RLIMIT_FSIZE, &small, NULL) == 0);
+    FAILS(CRASHED, finish(s));
+    says("SIGXFSZ");
+#endif
+}
