@@ -1,0 +1,402 @@
+"""Second step: makes a lab's two programs.
+
+    judge    runtime, judge's half of the test file, Check
+    subject  runtime, subject's half of the test file, the student's object
+
+The kit's parts are the same for every student and are cached by content in
+build/cache.  The student's file is compiled in the run's folder, where nothing
+but the student's files and the lab's headers can be seen.  Its object then
+keeps only the functions that the tests call (a function of the student's that
+is called write or fork stays private), and its calls to libc go to the kit's
+shim.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+
+from grader import process, text
+from grader.errors import KitError
+from grader.model import NOT_BUILT, Build, Kit, Lab, Submission
+from grader.sandbox import COMPILER, ENVIRONMENT, Mount, Place
+
+FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O0", "-g", "-fno-omit-frame-pointer",
+         "-Wall", "-Wextra", "-Wpedantic", "-Wmissing-prototypes")
+STUDENT_FLAGS = FLAGS + ("-Wno-unused-parameter",)
+LIBRARIES = ("-pthread", "-lrt", "-lm")
+TIMEOUT_S = 30
+_MAX_MESSAGES = 5
+_CACHE_ENTRIES = 80
+
+_PACKAGES = {"cc": "gcc", "gcc": "gcc", "clang": "clang", "ld": "binutils",
+             "nm": "binutils", "objcopy": "binutils", "pkg-config": "pkg-config"}
+
+
+def compiler() -> str:
+    """The C compiler, by its full path: $CC, else cc."""
+    name = os.environ.get("CC") or "cc"
+    path = shutil.which(name)
+    if not path:
+        package = _PACKAGES.get(name, name)
+        raise KitError(f"no C compiler: {name} was not found "
+                       f"(apt-get install {package} libc6-dev)")
+    return path
+
+
+def build(kit: Kit, lab: Lab, submission: Submission, place: Place) -> Build:
+    """The kit's parts from the cache, then the student's in the run's folder."""
+    parts = build_kit_parts(kit, lab)
+    place.add(parts.judge, "bin", 0o750)
+    return build_student(lab, submission, parts, place)
+
+
+# ------------------------------------------------------------ the kit's parts
+
+
+@dataclass(frozen=True)
+class KitParts:
+    """A lab's cached parts."""
+
+    folder: Path
+
+    @property
+    def judge(self) -> Path:
+        return self.folder / "judge"
+
+    @property
+    def subject(self) -> Path:
+        """One object: everything of the subject but the student's functions."""
+        return self.folder / "subject.o"
+
+    @property
+    def shims(self) -> Path:
+        """For objcopy: `read shim_read`."""
+        return self.folder / "shims"
+
+    @property
+    def api(self) -> Tuple[str, ...]:
+        """The functions that the tests call: the student's to define."""
+        return tuple((self.folder / "api").read_text().split())
+
+
+def build_kit_parts(kit: Kit, lab: Lab) -> KitParts:
+    cc = compiler()
+    sources = sorted((kit.root / "common").rglob("*.[ch]"))
+    sources = [path for path in sources if "tests" not in path.relative_to(kit.root).parts]
+    contents = [*_named(kit.root, sources), *_named(lab.dir, [lab.test_file, *lab.headers])]
+    key = _key(cc, contents)
+    common_key = _key(cc, _named(kit.root, sources))
+
+    def make(folder: Path) -> None:
+        runtime = _cached(kit, f"runtime-{common_key}",
+                          lambda into: _make_runtime(kit, cc, into))
+        _make_parts(kit, lab, cc, runtime, folder)
+
+    return KitParts(_cached(kit, f"{lab.id}-{key}", make))
+
+
+def _named(base: Path, paths: Iterable[Path]) -> List[Tuple[str, bytes]]:
+    try:
+        return [(str(path.relative_to(base)), path.read_bytes()) for path in paths]
+    except OSError as error:
+        raise KitError(f"{error.filename}: {error.strerror}") from None
+
+
+def _key(cc: str, contents: Iterable[Tuple[str, bytes]]) -> str:
+    """A hash of the compiler, the flags and all that goes in."""
+    real = os.path.realpath(cc)
+    info = os.stat(real)
+    digest = hashlib.sha256()
+    for part in (real, str(info.st_mtime_ns), str(info.st_size), *STUDENT_FLAGS,
+                 *LIBRARIES):
+        digest.update(part.encode() + b"\0")
+    for name, data in contents:
+        digest.update(f"{name}\0{len(data)}\0".encode() + data)
+    digest.update(Path(__file__).read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _cached(kit: Kit, name: str, make: Callable[[Path], None]) -> Path:
+    """build/cache/name, made in a temporary folder and renamed, once."""
+    cache = kit.build_dir / "cache"
+    target = cache / name
+    if target.is_dir():
+        return target
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with process.FileLock(str(cache / f".lock-{name.split('-')[0]}")):
+            if not target.is_dir():
+                _prune(cache)
+                new = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))
+                try:
+                    make(new)
+                    new.chmod(0o755)
+                    new.rename(target)
+                finally:
+                    shutil.rmtree(new, ignore_errors=True)
+    except PermissionError as error:
+        raise KitError(f"can't write to {kit.build_dir} ({error.strerror}); was it "
+                       "made by another user? remove it and try again") from None
+    return target
+
+
+def _prune(cache: Path) -> None:
+    """Keeps the cache from growing with every edit of a test file."""
+    entries = sorted((entry for entry in cache.iterdir()
+                      if entry.is_dir() and not entry.name.startswith(".")),
+                     key=lambda entry: entry.stat().st_mtime)
+    for entry in entries[:-_CACHE_ENTRIES]:
+        shutil.rmtree(entry, ignore_errors=True)
+
+
+def _make_runtime(kit: Kit, cc: str, folder: Path) -> None:
+    """judge.o and subject.o of common/, and the names of the shims."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for half in ("judge", "subject"):
+            sources = sorted([*(kit.root / "common" / half).glob("*.c"),
+                              *(kit.root / "common").glob("*.c")])
+            objects = list(pool.map(
+                lambda source, half=half: _compile(
+                    kit, cc, half, source, kit.root, folder), sources))
+            _tool(["ld", "-r", "-o", f"{half}.o", *objects], folder, "the runtime")
+            if half == "subject":
+                names = [name[len("shim_"):]
+                         for obj in objects for kind, name in _symbols(folder, obj)
+                         if kind == "T" and name.startswith("shim_")]
+                (folder / "shims").write_text(
+                    "".join(f"{name} shim_{name}\n" for name in sorted(set(names))))
+            for name in objects:
+                (folder / name).unlink()
+
+
+def _compile(kit: Kit, cc: str, half: str, source: Path, cwd: Path, into: Path) -> str:
+    """Compiles one file of the kit; the object's name."""
+    relative = source.relative_to(cwd)
+    name = f"{half}-{str(relative).replace('/', '-')}.o"
+    check = _pkg_config("--cflags") if half == "judge" else []
+    _tool([cc, *FLAGS, f"-DKIT_{half.upper()}", f"-I{kit.root / 'common'}", *check,
+           "-c", str(relative), "-o", str(into / name)], cwd, str(source))
+    return name
+
+
+def _make_parts(kit: Kit, lab: Lab, cc: str, runtime: Path, folder: Path) -> None:
+    judge = _compile(kit, cc, "judge", lab.test_file, lab.dir, folder)
+    _tool([cc, "-o", "judge", judge, str(runtime / "judge.o"), *_pkg_config("--libs"),
+           *LIBRARIES], folder, f"the judge of {lab.id}")
+    half = _compile(kit, cc, "subject", lab.test_file, lab.dir, folder)
+    _tool(["ld", "-r", "-o", "whole.o", half, str(runtime / "subject.o")],
+          folder, f"the subject of {lab.id}")
+    # Nothing of the kit but main and the shims is there for the student's
+    # object to call or to replace.
+    shims = (runtime / "shims").read_text()
+    keep = ["main", *(line.split()[1] for line in shims.splitlines())]
+    (folder / "keep").write_text("\n".join(keep) + "\n")
+    _tool(["objcopy", "--keep-global-symbols=keep", "whole.o", "subject.o"],
+          folder, f"the subject of {lab.id}")
+    (folder / "shims").write_text(shims)
+    (folder / "api").write_text("\n".join(_missing_names(cc, folder)) + "\n")
+    for name in (judge, half, "whole.o", "keep"):
+        (folder / name).unlink()
+
+
+_UNDEFINED = re.compile(r"undefined reference to [`'‘]([^'’]+)['’]")
+
+
+def _missing_names(cc: str, folder: Path) -> List[str]:
+    """What the subject lacks without the student's object."""
+    done = _run_tool([cc, "-o", "no-subject", "subject.o", *LIBRARIES], folder)
+    names = sorted(set(_UNDEFINED.findall(text.decode(done.stderr))))
+    if done.status != 0 and not names:
+        raise KitError("the subject does not link: " + text.clean(done.stderr, 1000, 6))
+    (folder / "no-subject").unlink(missing_ok=True)
+    return names
+
+
+def _run_tool(argv: Sequence[str], cwd: Path) -> process.Finished:
+    env = {**ENVIRONMENT, "TMPDIR": tempfile.gettempdir()}
+    try:
+        return process.run(argv, timeout_s=4 * TIMEOUT_S, cwd=str(cwd), env=env)
+    except FileNotFoundError:
+        package = _PACKAGES.get(argv[0], argv[0])
+        raise KitError(f"{argv[0]} was not found (apt-get install {package})") from None
+
+
+def _tool(argv: Sequence[str], cwd: Path, what: str) -> bytes:
+    """Runs a tool over the kit's own files; a failure is the kit's fault."""
+    done = _run_tool(argv, cwd)
+    if done.status == 0:
+        return done.stdout
+    words = text.clean(done.stderr, 2000, 12)
+    if "check.h: No such file" in words or "cannot find -lcheck" in words:
+        raise KitError("Check is not installed (apt-get install check)")
+    if "stdio.h: No such file" in words or "errno.h: No such file" in words:
+        raise KitError("libc's headers are not installed (apt-get install libc6-dev)")
+    raise KitError(f"{what} does not build: {words}")
+
+
+def _symbols(cwd: Path, obj: str) -> List[Tuple[str, str]]:
+    """(kind, name) of nm."""
+    return _parse_nm(_tool(["nm", obj], cwd, obj))
+
+
+def _parse_nm(out: bytes) -> List[Tuple[str, str]]:
+    pairs = []
+    for line in text.decode(out).splitlines():
+        words = line.split()
+        if len(words) >= 2:
+            pairs.append((words[-2], words[-1]))
+    return pairs
+
+
+def _pkg_config(what: str) -> List[str]:
+    done = _run_tool(["pkg-config", what, "check"], Path("/"))
+    if done.status != 0:
+        raise KitError("Check is not installed (apt-get install check)")
+    return text.decode(done.stdout).split()
+
+
+# --------------------------------------------------------- the student's part
+
+
+def build_student(lab: Lab, submission: Submission, parts: KitParts,
+                  place: Place) -> Build:
+    """Compiles the student's files and links the subject."""
+    judge = place.folder / "bin" / "judge"
+
+    def failed(errors: Sequence[str]) -> Build:
+        return Build(judge, None, NOT_BUILT, tuple(errors))
+
+    for header in lab.headers:
+        place.add(header, "src")
+    for file in submission.files:
+        place.write("src", file.name, file.data)
+    place.make("obj")
+    done = _in_place(place, _compile_script(lab, place), "src",
+                     [Mount("src"), Mount("obj", writable=True)])
+    diagnostics = text.clean(done.stderr, 60_000, 2000)
+    if done.status != 0:
+        return failed(_compile_errors(lab, done, diagnostics))
+    symbols = _parse_nm(done.stdout)
+    defined = {name for kind, name in symbols if kind in "TW"}
+    undefined = {name for kind, name in symbols if kind in "Uw"}
+    errors = [*_not_defined(lab, parts.api, defined, symbols),
+              *_forbidden(lab, undefined)]
+    if errors:
+        return failed(errors)
+    errors = _link(place, parts, defined)
+    if errors:
+        return failed(errors)
+    return Build(judge, place.folder / "out" / "subject",
+                 warnings=_messages(diagnostics, "warning"),
+                 missing_calls=_missing_calls(lab, undefined))
+
+
+def _in_place(place: Place, script: str, cwd: str,
+              mounts: Sequence[Mount]) -> process.Finished:
+    argv = place.command(["sh", "-ec", script], COMPILER, mounts, cwd)
+    return process.run(argv, timeout_s=TIMEOUT_S, cwd=place.start_dir(cwd),
+                       env=place.environment, uid=place.start_as, cap=1 << 20)
+
+
+def _compile_script(lab: Lab, place: Place) -> str:
+    cc, obj = compiler(), place.path("obj")
+    flags = " ".join(STUDENT_FLAGS)
+    lines = [f"'{cc}' {flags} -c '{name}' -o '{obj}/{name}.o'" for name in lab.files]
+    objects = " ".join(f"'{obj}/{name}.o'" for name in lab.files)
+    lines.append(f"ld -r -o '{obj}/student.o' {objects}" if len(lab.files) > 1
+                 else f"mv {objects} '{obj}/student.o'")
+    return "\n".join([*lines, f"nm '{obj}/student.o'"])
+
+
+def _compile_errors(lab: Lab, done: process.Finished, diagnostics: str) -> List[str]:
+    if done.status is None:
+        return [f"{lab.files[0]}: the compiler did not end within {TIMEOUT_S} s"]
+    found = list(_messages(diagnostics, "error"))
+    if found:
+        return found
+    first = [line for line in diagnostics.splitlines() if line.strip()]
+    return first[:_MAX_MESSAGES] or [
+        f"{lab.files[0]}: the compiler ended with status {done.status}"]
+
+
+def _messages(diagnostics: str, kind: str) -> Tuple[str, ...]:
+    """The first messages of a kind, file:line in front, and how many more."""
+    pattern = re.compile(rf"^[^\s:]+:\d+:\d+: (?:fatal )?{kind}: ")
+    lines = [text.one_line(line, 300) for line in diagnostics.splitlines()
+             if pattern.match(line)]
+    more = len(lines) - _MAX_MESSAGES
+    if more > 0:
+        lines = lines[:_MAX_MESSAGES] + [f"({more} more)"]
+    return tuple(lines)
+
+
+def _not_defined(lab: Lab, api: Sequence[str], defined: Set[str],
+                 symbols: Sequence[Tuple[str, str]]) -> List[str]:
+    where = " or ".join(lab.files)
+    private = {name for kind, name in symbols if kind == "t"}
+    return [f"{name} is static in {where}: the tests can't call it" if name in private
+            else f"{name} is not defined in {where}"
+            for name in api if name not in defined]
+
+
+def _refers(call: str, undefined: Set[str]) -> bool:
+    return not undefined.isdisjoint((call, f"{call}64", f"__{call}_chk", f"__{call}_2"))
+
+
+def _forbidden(lab: Lab, undefined: Set[str]) -> List[str]:
+    where = " or ".join(lab.files)
+    return [f"{where} calls {call}, which this lab rules out: {lab.calls.why[call]}"
+            for call in lab.calls.forbidden if _refers(call, undefined)]
+
+
+def _missing_calls(lab: Lab, undefined: Set[str]) -> Tuple[str, ...]:
+    where = " or ".join(lab.files)
+    return tuple(
+        f"{where} never calls {call}, which this lab is about"
+        + (f": {lab.calls.why[call]}" if call in lab.calls.why else "")
+        for call in lab.calls.required if not _refers(call, undefined))
+
+
+def _link(place: Place, parts: KitParts, defined: Set[str]) -> List[str]:
+    """objcopy and link; the errors, none where all is well."""
+    place.add(parts.subject, "kit")
+    place.add(parts.shims, "kit")
+    place.make("out")
+    api = [name for name in parts.api if name in defined]
+    place.write("kit", "api", "".join(f"{name}\n" for name in api).encode())
+    kit, obj, out = place.path("kit"), place.path("obj"), place.path("out")
+    script = (
+        # A section of the kit's tables in a student's object is not ours.
+        f"objcopy --keep-global-symbols='{kit}/api' --redefine-syms='{kit}/shims' "
+        "-R kit_scenarios -R kit_tests "
+        f"'{obj}/student.o' '{obj}/linked.o'\n"
+        f"'{compiler()}' -o '{out}/subject' '{kit}/subject.o' '{obj}/linked.o' "
+        + " ".join(LIBRARIES))
+    done = _in_place(place, script, "obj", [
+        Mount("kit"), Mount("obj", writable=True), Mount("out", writable=True)])
+    if done.status == 0:
+        return []
+    return _link_errors(text.clean(done.stderr, 20_000, 400))
+
+
+def _link_errors(diagnostics: str) -> List[str]:
+    errors = []
+    for line in diagnostics.splitlines():
+        match = re.search(r"([^\s/:]+\.c:\d+): undefined reference to [`']([^']+)'", line)
+        if match:
+            where, name = match.groups()
+            name = name[len("shim_"):] if name.startswith("shim_") else name
+            errors.append(f"{where}: {name} is defined nowhere (is it misspelled?)")
+    if not errors:
+        errors = [text.one_line(line, 300) for line in diagnostics.splitlines()
+                  if line.strip()]
+    unique = list(dict.fromkeys(errors))
+    return unique[:_MAX_MESSAGES] or ["the linker failed"]

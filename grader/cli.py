@@ -1,0 +1,206 @@
+"""The command line: `python3 -m grader COMMAND`.
+
+Exit statuses: 0 graded; 1 points were lost and --strict was given, check-kit
+found something, or a lab of `grade --quick` does not build; 2 the kit or the
+machine is at fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import List, Optional, Sequence
+
+from grader.errors import KitError
+
+EXIT_OK, EXIT_LOST, EXIT_FAULT, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda signum, _: sys.exit(128 + signum))
+    try:
+        options = _parser().parse_args(argv)
+        return options.command(options)
+    except KitError as error:
+        sys.stdout.flush()
+        print(f"grader: {error}", file=sys.stderr)
+        return EXIT_FAULT
+    except KeyboardInterrupt:
+        print("\ngrader: stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m grader", description="Grades the labs of the IPC lab kit.")
+    parser.add_argument("--kit", type=Path, metavar="DIR",
+                        help="the kit's folder (default: the one this is part of)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name")
+    _add_grade(commands)
+    _add_check_kit(commands)
+    _add(commands, "doctor", _doctor, "say what this machine can and cannot do")
+    for name, command, what in (
+            ("stubs", _stubs, "make the stubs in labs/ from solutions/"),
+            ("figures", _figures, "draw the handouts' figures")):
+        _add(commands, name, command, what).add_argument(
+            "--check", action="store_true", help="only say which are out of date")
+    debug = _add(commands, "debug", _debug,
+                 "run one test with a debugger in the process that runs your code")
+    debug.add_argument("--lab", type=int, required=True, metavar="N")
+    debug.add_argument("--test", required=True, metavar="NAME")
+    _add_from(debug)
+    demo = _add(commands, "demo", _demo, "build a lab's demo program")
+    demo.add_argument("--lab", type=int, required=True, metavar="N")
+    _add_from(demo)
+    return parser
+
+
+def _add(commands, name: str, command, what: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=what, description=what)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_from(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="folder", type=Path, metavar="DIR",
+                        help="the files to use in place of labs/")
+
+
+def _add_labs_and_jobs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--lab", type=int, action="append", default=[], metavar="N",
+                        help="this lab only (may be given more than once)")
+    parser.add_argument("--jobs", type=_positive, metavar="N",
+                        help="so many labs at a time (default: one a processor)")
+    parser.add_argument("--isolation", default="auto",
+                        choices=("auto", "namespaces", "uid", "none"),
+                        help="how labs are kept apart from the machine")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _add_grade(commands) -> None:
+    parser = _add(commands, "grade", _grade, "build, run and score labs")
+    _add_from(parser)
+    _add_labs_and_jobs(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE",
+                        help="where report.json goes (default: build/report.json)")
+    parser.add_argument("--strict", action="store_true",
+                        help="exit 1 when points were lost")
+    parser.add_argument("--quick", action="store_true",
+                        help="natively only, and a short report")
+    parser.add_argument("--test", action="append", default=[], metavar="NAME",
+                        help="this test only (may be given more than once)")
+    parser.add_argument("--width", type=_positive, metavar="COLUMNS",
+                        help="columns of the report (default: the terminal's, or 80)")
+
+
+def _add_check_kit(commands) -> None:
+    parser = _add(commands, "check-kit", _check_kit,
+                  "check that solutions, stubs, mistakes and handouts keep the rules")
+    _add_labs_and_jobs(parser)
+    parser.add_argument("--repeat", type=_positive, default=1, metavar="N",
+                        help="grade each solution and mistake so many times")
+
+
+# ---------------------------------------------------------------- commands
+
+
+def _grade(options: argparse.Namespace) -> int:
+    from grader import discover, pipeline, run, sandbox, submission
+    from grader.report.style import stdout_style
+
+    kit = discover.find_kit(options.kit)
+    labs = list(discover.find_labs(kit, options.lab))
+    folder = options.folder if options.folder is not None else kit.root / "labs"
+    submission.check_folder(folder)
+    if options.test:
+        pipeline.check_test_names(labs, options.test)
+        labs = [pipeline.narrowed(lab, options.test) for lab in labs]
+        labs = [lab for lab in labs if lab.groups]
+    isolation = run.choose_isolation(options.isolation)
+    jobs = [pipeline.Job(kit, lab, folder, isolation, options.quick,
+                         tuple(test.name for test in lab.tests) if options.test else ())
+            for lab in labs]
+    style = stdout_style(options.width)
+    at_once = options.jobs or pipeline.cores()
+    if options.quick:
+        return _quick(pipeline.grade(jobs, at_once), style)
+    return _full(options, kit, labs, jobs, at_once, style)
+
+
+def _quick(report, style) -> int:
+    from grader.model import MISSING, NOT_BUILT
+    from grader.report import quick
+
+    print(quick.render(report, style), end="")
+    if report.broken:
+        print("grader: the kit or the machine is at fault, not you; try make doctor",
+              file=sys.stderr)
+        return EXIT_FAULT
+    unbuilt = any(lab.status in (NOT_BUILT, MISSING) for lab in report.labs)
+    return EXIT_LOST if unbuilt else EXIT_OK
+
+
+def _full(options: argparse.Namespace, kit, labs: List, jobs: List, at_once: int,
+          style) -> int:
+    from grader import pipeline, progress
+    from grader.report import json_report
+
+    with progress.progress_of(labs, style) as notify:
+        report = pipeline.grade(jobs, at_once, notify)
+    path = options.json or kit.build_dir / "report.json"
+    json_report.write(report, path)
+    from grader.report import terminal
+    terminal.render(report, sys.stdout, style, os.path.relpath(path))
+    if report.broken:
+        return EXIT_FAULT
+    return EXIT_LOST if options.strict and report.score < report.max else EXIT_OK
+
+
+def _check_kit(options: argparse.Namespace) -> int:
+    from grader import checkkit, discover, pipeline, run
+
+    kit = discover.find_kit(options.kit)
+    return checkkit.main(kit, options.lab, run.choose_isolation(options.isolation),
+                         options.jobs or pipeline.cores(), options.repeat)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from grader import doctor
+    return doctor.main()
+
+
+def _stubs(options: argparse.Namespace) -> int:
+    from grader import discover, stubs
+    return stubs.main(discover.find_kit(options.kit), options.check)
+
+
+def _figures(options: argparse.Namespace) -> int:
+    from grader import discover, figures
+    return figures.main(discover.find_kit(options.kit), options.check)
+
+
+def _debug(options: argparse.Namespace) -> int:
+    from grader import debug, discover
+    kit = discover.find_kit(options.kit)
+    lab = discover.find_labs(kit, [options.lab])[0]
+    return debug.debug(kit, lab, options.folder or kit.root / "labs", options.test)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from grader import debug, discover
+    kit = discover.find_kit(options.kit)
+    lab = discover.find_labs(kit, [options.lab])[0]
+    return debug.demo(kit, lab, options.folder or kit.root / "labs")

@@ -1,0 +1,292 @@
+"""Third step: runs the judge, natively and then with the subject under Valgrind.
+
+The native run gives the verdicts.  A judge that died on the way is run again
+without the test that it died in, so that no test loses its points to another
+one's fault.  Valgrind is run only where a test passed or crashed: before that
+it has nothing to say.  Whatever happens, `sweep` leaves nothing of the run
+behind; it touches only what belongs to the run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Callable, Iterable, List, Optional, Sequence, Tuple
+
+from grader import parse, process, text
+from grader.errors import KitError
+from grader.model import CRASHED, PASSED, TIMED_OUT, Build, Lab, Log, Run
+from grader.sandbox import (
+    JUDGE, NAMESPACES, NONE, Isolation, Mount, Place, bubblewrap,
+    candidates, processes_of,
+)
+
+VALGRIND = ("valgrind", "-q", "--leak-check=full",
+            "--show-leak-kinds=definite,indirect",
+            "--errors-for-leak-kinds=definite,indirect",
+            "--child-silent-after-fork=no", "--num-callers=30",
+            "--fullpath-after=", "--xml=yes")
+_MOST_RERUNS = 3
+_LOG_CAP = 16 << 20
+_VALGRIND_FILE_CAP = 4 << 20
+_VALGRIND_FILES = 2000
+
+# (lab, test, number of tests ended) as a run goes on
+Progress = Callable[[Lab, str], None]
+
+
+# ----------------------------------------------------------------- isolation
+
+
+def choose_isolation(wanted: str) -> Isolation:
+    """The best isolation that works here, and why it is not a better one."""
+    reason = ""
+    for isolation in candidates(wanted):
+        if isolation.kind != NAMESPACES:
+            return isolation if isolation.why else Isolation(isolation.kind, reason)
+        found = why_no_namespaces(isolation)
+        if not found:
+            return isolation
+        reason = reason or found
+    raise KitError(f"--isolation namespaces does not work here: {reason}")
+
+
+def why_no_namespaces(isolation: Isolation) -> str:
+    """Tries bubblewrap; empty when it works."""
+    if not bubblewrap():
+        return "bubblewrap is not installed (apt-get install bubblewrap)"
+    place = Place(isolation)
+    try:
+        argv = place.command(["true"], JUDGE, [], ".")
+        done = process.run(argv, timeout_s=10, cwd="/", env=place.environment,
+                           uid=place.start_as)
+    finally:
+        place.close()
+    if done.status == 0:
+        return ""
+    return text.one_line(done.stderr, 160) or f"bubblewrap ended with {done.status}"
+
+
+# ----------------------------------------------------------------- the runs
+
+
+def run_lab(lab: Lab, build: Build, place: Place, *, quick: bool = False,
+            only: Sequence[str] = (), valgrind: bool = True,
+            progress: Optional[Progress] = None) -> Run:
+    """Everything that a lab's verdicts are made from."""
+    try:
+        native = _run_until_whole(lab, build, place, only, (), None, progress)
+        if quick or not valgrind:
+            return Run(native, memory_skipped="not run: quick")
+        outcomes = parse.parse_outcomes(lab, Run(native)).values()
+        if not any(o.status in (PASSED, CRASHED) for o in outcomes):
+            return Run(native, memory_skipped="not run: no test has passed yet")
+        if not shutil.which("valgrind"):
+            raise KitError("Valgrind is not installed (apt-get install valgrind "
+                           "libc6-dbg)")
+        skip = tuple(o.test.name for o in outcomes if o.status == TIMED_OUT)
+        folder = place.make("vg")
+        logs = _run_until_whole(lab, build, place, only, skip, _valgrind(place), progress)
+        _check_valgrind(logs)
+        return Run(native, logs, tuple(_read_xml(folder)))
+    finally:
+        sweep(place)
+
+
+def _valgrind(place: Place) -> List[str]:
+    return [*VALGRIND, f"--xml-file={place.path('vg')}/vg.%p.xml"]
+
+
+def _run_until_whole(lab: Lab, build: Build, place: Place, only: Sequence[str],
+                     skip: Tuple[str, ...], valgrind: Optional[List[str]],
+                     progress: Optional[Progress]) -> Tuple[Log, ...]:
+    logs: List[Log] = []
+    for _ in range(1 + _MOST_RERUNS):
+        log = _run_judge(lab, build, place, only, skip, valgrind, progress)
+        logs.append(log)
+        died_in = parse.parse_events(log.events).open
+        if parse.is_whole(log) or not died_in or died_in in skip:
+            break
+        skip += (died_in,)
+        sweep(place)
+    return tuple(logs)
+
+
+def _run_judge(lab: Lab, build: Build, place: Place, only: Sequence[str],
+               skip: Tuple[str, ...], valgrind: Optional[List[str]],
+               progress: Optional[Progress]) -> Log:
+    def argv(pipes) -> List[str]:
+        judge = [place.path(f"bin/{build.judge.name}"),
+                 "--events-fd", str(pipes["events"]),
+                 "--xml", f"/dev/fd/{pipes['xml']}"]
+        for name in only:
+            judge += ["--only", name]
+        for name in skip:
+            judge += ["--skip", name]
+        if valgrind:
+            judge.append("--valgrind")
+        judge += ["--", *(valgrind or []), place.path("out/subject")]
+        mounts = [Mount("bin"), Mount("out")]
+        if valgrind:
+            mounts.append(Mount("vg", writable=True))
+        return place.command(judge, JUDGE, mounts, "out")
+
+    def on_line(pipe: str, line: bytes) -> None:
+        if progress and pipe == "events":
+            event = parse.parse_event(line)
+            if event.get("event") == "end":
+                progress(lab, text.one_line(str(event.get("test"))))
+
+    tests = len(only) or len(lab.tests)
+    timeout_s = 240 + 30 * tests if valgrind else 120 + 15 * tests
+    done = process.run(argv, timeout_s=timeout_s, cwd=place.start_dir("out"),
+                       env=place.environment, uid=place.start_as,
+                       pipes=("events", "xml"), cap=_LOG_CAP, on_line=on_line)
+    return Log(done.out["xml"], done.out["events"], done.stderr[:4096], done.status,
+               done.wall_s, skip)
+
+
+def _check_valgrind(logs: Iterable[Log]) -> None:
+    """A Valgrind that can't start is the machine's fault, not the student's."""
+    last = list(logs)[-1]
+    words = text.decode(last.errors)
+    if "must-be-redirected function" in words or "debuginfo package" in words:
+        raise KitError("Valgrind needs libc's debug symbols here "
+                       "(apt-get install libc6-dbg)")
+    if not parse.parse_events(last.events).started:
+        raise KitError("the tests did not start under Valgrind: "
+                       + parse.judge_end(last))
+
+
+def _read_xml(folder: Path) -> Iterable[bytes]:
+    paths = sorted(folder.glob("vg.*.xml"))[:_VALGRIND_FILES]
+    for path in paths:
+        if path.is_symlink() or not path.is_file():
+            continue
+        with path.open("rb") as file:
+            yield file.read(_VALGRIND_FILE_CAP)
+
+
+# ------------------------------------------------------------------- debug
+
+
+def debug(build: Build, place: Place, test: str) -> int:
+    """The judge on this terminal, with --debug, for one test."""
+    argv = [str(build.judge), "--events-fd", "2", "--xml", "/dev/null", "--only", test,
+            "--debug", "--", str(build.subject)]
+    env = {**os.environ, **place.environment, "TERM": os.environ.get("TERM", "dumb"),
+           "HOME": os.environ.get("HOME", "/tmp")}
+    return process.run_on_terminal(argv, str(place.folder / "out"), env)
+
+
+# ------------------------------------------------------------------- sweep
+
+
+def adopt_orphans() -> None:
+    """Makes this process the one that orphans below it come back to."""
+    pr_set_child_subreaper = 36
+    ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+
+
+def sweep(place: Place) -> None:
+    """Ends and removes what a run left, by its user id or its parent."""
+    if place.uid is not None:
+        _sweep_uid(place.uid)
+    elif place.isolation.kind == NONE:
+        _sweep_children()
+
+
+def _sweep_uid(uid: int) -> None:
+    deadline = time.monotonic() + 10
+    while processes_of(uid) and time.monotonic() < deadline:
+        # As that user: reaches every process of his at one stroke, and no other.
+        process.run(["sh", "-c", "kill -KILL -1"], timeout_s=5, cwd="/", uid=uid)
+        time.sleep(0.01)
+    for kind, option in (("shm", "-m"), ("msg", "-q"), ("sem", "-s")):
+        for object_id in _sysv_objects(kind, uid):
+            process.run(["ipcrm", option, object_id], timeout_s=5, cwd="/", uid=uid)
+    for folder in ("/dev/shm", "/dev/mqueue", "/tmp", "/var/tmp"):
+        _remove_files_of(Path(folder), uid)
+
+
+def _sysv_objects(kind: str, uid: int) -> List[str]:
+    try:
+        lines = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()
+    except OSError:
+        return []
+    if not lines:
+        return []
+    names = lines[0].split()
+    owner, maker, ident = (names.index(n) for n in ("uid", "cuid", f"{kind}id"))
+    rows = (line.split() for line in lines[1:])
+    return [row[ident] for row in rows if str(uid) in (row[owner], row[maker])]
+
+
+def _remove_files_of(folder: Path, uid: int) -> None:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        try:
+            if entry.stat(follow_symlinks=False).st_uid != uid:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                os.unlink(entry.path)
+        except OSError:
+            continue
+
+
+def _sweep_children() -> None:
+    """Ends every process below this one: no live program of ours is left by
+    now, so what there is came back to us as an orphan.  First all are stopped,
+    until no new one turns up; a fork bomb outruns plain killing."""
+    stopped: set = set()
+    for _ in range(200):
+        found = set(_descendants(os.getpid())) - stopped
+        if not found:
+            break
+        _signal_all(found, signal.SIGSTOP)
+        stopped |= found
+    _signal_all(stopped, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while stopped and time.monotonic() < deadline:
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.005)
+        except ChildProcessError:
+            break
+
+
+def _descendants(root: int) -> List[int]:
+    children: dict = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            stat = Path(f"/proc/{name}/stat").read_text(errors="replace")
+        except OSError:
+            continue
+        parent = int(stat.rpartition(")")[2].split()[1])
+        children.setdefault(parent, []).append(int(name))
+    found: List[int] = []
+    todo = list(children.get(root, ()))
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        todo += children.get(pid, ())
+    return found
+
+
+def _signal_all(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            continue
