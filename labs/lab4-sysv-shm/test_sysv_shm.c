@@ -1,0 +1,1750 @@
+/*
+ * test_sysv_shm.c - the tests of lab 4.
+ *
+ * The judge looks at segments with system calls of its own and in
+ * /proc/sysvipc/shm, which shows those too that nobody may read.  The
+ * dictionary's tests attach with libc's shmat, so that they do not need the
+ * student's seg_attach.  Other programs' segments may come and go meanwhile:
+ * no test counts on being alone.
+ */
+#include "kit.h"
+#include "sysv_shm.h"
+
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+
+/* ------------------------------------------------------------------------
+ * The judge's eyes
+ */
+
+/* A line of /proc/sysvipc/shm. */
+struct row {
+    int key;
+    int id;
+    unsigned perms; /* permission bits and SHM_DEST */
+    unsigned long size_bytes;
+    int creator_pid;
+    unsigned long attached;
+    unsigned uid;
+};
+
+/* Reads the next line; false at the end. */
+HELPER bool next_row(FILE *table, struct row *r)
+{
+    char line[512];
+
+    while (fgets(line, sizeof(line), table) != NULL)
+        if (sscanf(line, "%d %d %o %lu %d %*d %lu %u", &r->key, &r->id,
+                   &r->perms, &r->size_bytes, &r->creator_pid, &r->attached,
+                   &r->uid) == 7)
+            return true;
+    return false;
+}
+
+HELPER FILE *open_table(void)
+{
+    FILE *table = fopen("/proc/sysvipc/shm", "re");
+
+    REQUIRE(table != NULL);
+    return table;
+}
+
+/* Looks for a segment by its id; false if it does not exist. */
+HELPER bool find_segment(int id, struct row *r)
+{
+    FILE *table = open_table();
+    bool found = false;
+
+    while (!found && next_row(table, r))
+        found = r->id == id;
+    fclose(table);
+    return found;
+}
+
+HELPER bool segment_exists(int id)
+{
+    struct row r;
+
+    return find_segment(id, &r);
+}
+
+/* How many segments have this key. */
+HELPER int with_key(key_t key)
+{
+    FILE *table = open_table();
+    struct row r;
+    int n = 0;
+
+    while (next_row(table, &r))
+        n += r.key == key;
+    fclose(table);
+    return n;
+}
+
+/* How many segments this process has made. */
+HELPER int made_by(pid_t pid)
+{
+    FILE *table = open_table();
+    struct row r;
+    int n = 0;
+
+    while (next_row(table, &r))
+        n += r.creator_pid == pid;
+    fclose(table);
+    return n;
+}
+
+HELPER long long segments_now(void)
+{
+    FILE *table = open_table();
+    struct row r;
+    long long n = 0;
+
+    while (next_row(table, &r))
+        n++;
+    fclose(table);
+    return n;
+}
+
+/* A user's id that owns no segment. */
+HELPER uid_t a_uid_without_segments(void)
+{
+    uid_t uid = 1900000000u + random_below(100000000u);
+    FILE *table = open_table();
+    struct row r;
+
+    while (next_row(table, &r))
+        REQUIRE(r.uid != uid);
+    fclose(table);
+    return uid;
+}
+
+/* The access of the mapping of segment `id` at this address in a process, as
+ * in /proc/PID/maps: "rw-s"; "none" when there is no such mapping. */
+HELPER const char *access_at(pid_t pid, int id, const void *addr)
+{
+    static char access[8];
+    char path[64];
+    char line[512];
+    unsigned long start;
+    unsigned long inode;
+    FILE *maps;
+
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+    maps = fopen(path, "re");
+    REQUIRE(maps != NULL);
+    snprintf(access, sizeof(access), "none");
+    while (fgets(line, sizeof(line), maps) != NULL) {
+        char now[8];
+        if (sscanf(line, "%lx-%*x %7s %*x %*s %lu", &start, now, &inode) == 3 &&
+            start == (unsigned long)addr && inode == (unsigned long)id)
+            memcpy(access, now, sizeof(access));
+    }
+    fclose(maps);
+    return access;
+}
+
+/* ------------------------------------------------------------------------
+ * The judge's hands
+ */
+
+/* Makes a segment of the judge's own, with the bytes of `data` if not NULL. */
+HELPER int make_segment(key_t key, size_t size_bytes, int mode)
+{
+    int id = shmget(key, size_bytes, IPC_CREAT | IPC_EXCL | mode);
+
+    REQUIRE(id != -1);
+    judges_object('m', id);
+    return id;
+}
+
+HELPER void *look(int id)
+{
+    void *addr = shmat(id, NULL, 0);
+
+    REQUIRE(addr != (void *)-1);
+    return addr;
+}
+
+HELPER void put_bytes(int id, const void *data, size_t size_bytes)
+{
+    void *addr = look(id);
+
+    memcpy(addr, data, size_bytes);
+    shmdt(addr);
+}
+
+/* The id of a segment that is gone. */
+HELPER int dead_segment(void)
+{
+    int id = make_segment(new_key(), 4096, 0600);
+
+    REQUIRE(shmctl(id, IPC_RMID, NULL) == 0);
+    return id;
+}
+
+/* What the kernel says of an id that names nothing: EINVAL, or EIDRM when
+ * another segment has taken its slot. */
+HELPER void expect_no_such_id(struct subject *s, const char *name)
+{
+    expect_error(s, name, got_errno(s, name) == EIDRM ? EIDRM : EINVAL);
+}
+
+/* The id that seg_create returned: a segment that has this key.  The judge
+ * removes it at the end. */
+HELPER int created(struct subject *s, const char *name, key_t key,
+                   struct row *r)
+{
+    expect_at_least(s, name, 0);
+    int id = (int)got_int(s, name);
+    EXPECT(find_segment(id, r), "the id of a segment",
+           "%s is %d, and no segment has that id (any more)", name, id);
+    EXPECT(r->key == key, "a segment with the key that was asked for",
+           "segment %d has the key 0x%08x, not 0x%08x", id, (unsigned)r->key,
+           (unsigned)key);
+    judges_object('m', id);
+    return id;
+}
+
+/* Random letters, as a string of this length. */
+HELPER void fill_letters(char *text, size_t length)
+{
+    fill_random(text, length);
+    for (size_t i = 0; i < length; i++)
+        text[i] = (char)('a' + (unsigned char)text[i] % 26);
+    text[length] = '\0';
+}
+
+HELPER void make_file(const char *path)
+{
+    FILE *f = fopen(path, "we");
+
+    REQUIRE(f != NULL);
+    fclose(f);
+}
+
+/* ------------------------------------------------------------------------
+ * The scenarios' hands
+ */
+
+/* Attaches with libc itself; ends the scenario if that does not work. */
+HELPER void *attach(int id, int flags)
+{
+    void *addr = shmat(id, NULL, flags);
+
+    if (addr == (void *)-1) {
+        tell_str("scenario's own shmat", strerror(errno));
+        exit(1);
+    }
+    return addr;
+}
+
+/* Takes this address so that nothing can be attached or read there. */
+HELPER void forbid(const void *addr, size_t size_bytes)
+{
+    void *at = (void *)(uintptr_t)addr;
+
+    if (mmap(at, size_bytes, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != at)
+        tell_str("not forbidden", "something else is at the old address");
+}
+
+/*
+ * Attaches so that the page behind the segment can't be touched.  The size is
+ * a whole number of pages.
+ */
+HELPER void *attach_before_a_wall(int id, size_t size_bytes)
+{
+    size_t wall = (size_t)SHMLBA;
+    char *room = mmap(NULL, size_bytes + 2 * wall, PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (room == MAP_FAILED)
+        exit(1);
+    char *at = room + wall - (uintptr_t)room % wall;
+    munmap(at, size_bytes);
+    if (shmat(id, at, 0) != at)
+        exit(1);
+    return at;
+}
+
+/* Where a value lies, as facts for the judge: told is "NAME" if it lies in
+ * the segment and ends there, "NAME lies outside" if not. */
+HELPER void tell_value(const char *name, const char *value, const void *seg,
+                       size_t size_bytes)
+{
+    const char *from = seg;
+    char outside[80];
+    size_t left;
+
+    if (value == NULL)
+        return;
+    left = value >= from && value < from + size_bytes
+               ? (size_t)(from + size_bytes - value)
+               : 0;
+    if (left > 0 && memchr(value, '\0', left) != NULL) {
+        tell_str(name, value);
+        return;
+    }
+    snprintf(outside, sizeof(outside), "%s lies outside", name);
+    tell_int(outside, value - from);
+}
+
+/* ------------------------------------------------------------------------
+ * Group key
+ */
+
+SCENARIO(make_key)
+{
+    const char *path = given_str("path");
+    int project = (int)given_int("project");
+    key_t key = (key_t)given_int("before");
+
+    CALL("seg_key", seg_key(path, project, &key));
+    tell_int("key", (int)key);
+}
+
+TEST(key, key_is_the_one_that_ftok_makes)
+{
+    char path[256];
+    int project = 1 + (int)random_below(255);
+
+    snprintf(path, sizeof(path), "%s/agreed", new_dir());
+    make_file(path);
+    struct subject *s = START(make_key, STR("path", path),
+                              INT("project", project), INT("before", 0));
+    finish(s);
+    expect_return(s, "seg_key", 0);
+    int key = (int)got_int(s, "key");
+    int right = (int)ftok(path, project);
+    EXPECT(key == right, "the key that ftok(path, project) makes",
+           "key is 0x%08x, ftok says 0x%08x", (unsigned)key, (unsigned)right);
+}
+
+TEST(key, missing_file_is_an_error_and_not_a_key)
+{
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s/missing", new_dir());
+    struct subject *s = START(make_key, STR("path", path), INT("project", 'L'),
+                              INT("before", 4711));
+    finish(s);
+    expect_error(s, "seg_key", ENOENT);
+    EXPECT(got_int(s, "key") == 4711, "key stays as it was on failure",
+           "key was 4711 and is now %lld", got_int(s, "key"));
+}
+
+TEST(key, project_whose_low_8_bits_are_0_is_refused)
+{
+    const int projects[] = {0, 256, 0x7f00, -512};
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s/agreed", new_dir());
+    make_file(path);
+    for (size_t i = 0; i < sizeof(projects) / sizeof(projects[0]); i++) {
+        struct subject *s =
+            START(make_key, STR("path", path), INT("project", projects[i]),
+                  INT("before", 4711));
+        finish(s);
+        expect_error(s, "seg_key", EINVAL);
+        EXPECT(got_int(s, "key") == 4711, "key stays as it was on failure",
+               "project %d: key was 4711 and is now %lld", projects[i],
+               got_int(s, "key"));
+    }
+}
+
+/* ------------------------------------------------------------------------
+ * Group create
+ */
+
+SCENARIO(create)
+{
+    key_t key = (key_t)given_int("key");
+    size_t size = (size_t)given_int("size");
+
+    CALL("id", seg_create(key, size));
+    wait_for("go");
+}
+
+TEST(create, create_gives_a_zero_filled_segment_of_that_size)
+{
+    key_t key = new_key();
+    unsigned long size = 5000 + random_below(1000);
+    struct row r;
+    struct subject *s = START(create, INT("key", key), INT("size", size));
+
+    await(s, "id");
+    int id = created(s, "id", key, &r);
+    EXPECT(r.size_bytes == size, "a segment of exactly the size asked for",
+           "asked for %lu bytes, segment %d has %lu", size, id, r.size_bytes);
+    unsigned char *p = shmat(id, NULL, SHM_RDONLY);
+    EXPECT(p != (void *)-1, "a segment that its owner can attach",
+           "shmat failed with %s: its mode is %04o", errno_name(errno),
+           r.perms & 0777u);
+    for (size_t i = 0; i < size; i++)
+        EXPECT(p[i] == 0, "every byte 0", "byte %zu is 0x%02x", i, p[i]);
+    shmdt(p);
+    let_go(s, "go");
+    finish(s);
+}
+
+TEST(create, created_segment_is_its_owners_alone)
+{
+    key_t key = new_key();
+    struct row r;
+    struct subject *s = START(create, INT("key", key), INT("size", 100));
+
+    await(s, "id");
+    int id = created(s, "id", key, &r);
+    EXPECT((r.perms & 0777u) == 0600, "mode 0600", "segment %d has mode %04o",
+           id, r.perms & 0777u);
+    let_go(s, "go");
+    finish(s);
+}
+
+TEST(create, created_segment_is_attached_nowhere_and_stays)
+{
+    key_t key = new_key();
+    struct row r;
+    struct subject *s = START(create, INT("key", key), INT("size", 100));
+
+    await(s, "id");
+    int id = created(s, "id", key, &r);
+    EXPECT(r.attached == 0, "a new segment is attached by nobody",
+           "segment %d has %lu attached", id, r.attached);
+    let_go(s, "go");
+    finish(s);
+    EXPECT(segment_exists(id), "the segment outlives the process that made it",
+           "segment %d went with it", id);
+}
+
+TEST(create, create_refuses_size_0)
+{
+    key_t key = new_key();
+    struct subject *s = START(create, INT("key", key), INT("size", 0));
+
+    await(s, "id");
+    expect_error(s, "id", EINVAL);
+    EXPECT(with_key(key) == 0, "no segment was made", "there is one now");
+    let_go(s, "go");
+    finish(s);
+}
+
+TEST(create, create_refuses_a_key_that_is_taken)
+{
+    unsigned char bytes[4000];
+    key_t key = new_key();
+    int id = make_segment(key, sizeof(bytes), 0600);
+
+    fill_random(bytes, sizeof(bytes));
+    put_bytes(id, bytes, sizeof(bytes));
+    struct subject *s =
+        START(create, INT("key", key), INT("size", sizeof(bytes)));
+    await(s, "id");
+    expect_error(s, "id", EEXIST);
+    EXPECT(segment_exists(id), "the other segment is left alone",
+           "segment %d was destroyed", id);
+    void *p = look(id);
+    EXPECT(memcmp(p, bytes, sizeof(bytes)) == 0,
+           "the other segment's bytes are left alone", "they were changed");
+    shmdt(p);
+    let_go(s, "go");
+    finish(s);
+}
+
+TEST(create, create_passes_on_why_the_kernel_refused)
+{
+    key_t key = new_key();
+    struct subject *s = START(create, INT("key", key), INT("size", 100),
+                              FAIL("shmget", 1, 100, ENOSPC));
+
+    await(s, "id");
+    expect_error(s, "id", ENOSPC);
+    let_go(s, "go");
+    finish(s);
+    expect_nothing_left(s);
+}
+
+/* ------------------------------------------------------------------------
+ * Group open
+ */
+
+SCENARIO(open_it)
+{
+    key_t key = (key_t)given_int("key");
+    size_t min_size = (size_t)given_int("size");
+
+    CALL("id", seg_open(key, min_size));
+}
+
+TEST(open, open_finds_the_segment_of_another_process)
+{
+    key_t key = new_key();
+    int id = make_segment(key, 5000, 0600);
+    struct subject *s = START(open_it, INT("key", key), INT("size", 4000));
+
+    finish(s);
+    expect_return(s, "id", id);
+}
+
+TEST(open, open_never_creates)
+{
+    key_t key = new_key();
+    struct subject *s = START(open_it, INT("key", key), INT("size", 4000));
+
+    finish(s);
+    expect_error(s, "id", ENOENT);
+    EXPECT(with_key(key) == 0, "no segment has the key afterwards",
+           "seg_open left one behind");
+}
+
+TEST(open, open_refuses_a_segment_that_is_too_small)
+{
+    key_t key = new_key();
+    int id = make_segment(key, 5000, 0600);
+    struct subject *s = START(open_it, INT("key", key), INT("size", 5001));
+
+    finish(s);
+    expect_error(s, "id", EINVAL);
+    s = START(open_it, INT("key", key), INT("size", 5000));
+    finish(s);
+    expect_return(s, "id", id);
+    s = START(open_it, INT("key", key), INT("size", 0));
+    finish(s);
+    expect_return(s, "id", id);
+}
+
+SCENARIO(open_private)
+{
+    wait_for("start");
+    CALL("id", seg_open(IPC_PRIVATE, 100));
+}
+
+TEST(open, open_of_ipc_private_makes_no_segment)
+{
+    struct subject *s = START(open_private, NOTHING);
+    pid_t pid = subject_pid(s);
+    int before = made_by(pid); /* by an earlier process of that number */
+
+    let_go(s, "start");
+    finish(s);
+    expect_error(s, "id", EINVAL);
+    EXPECT(made_by(pid) == before, "no segment was made", "seg_open made one");
+}
+
+/* ------------------------------------------------------------------------
+ * Group attach
+ */
+
+SCENARIO(attach_and_use)
+{
+    int id = (int)given_int("id");
+    bool read_only = given_int("read_only");
+    size_t size;
+    const void *reply = given_bytes("reply", &size);
+    unsigned char *addr = CALL_PTR("addr", seg_attach(id, read_only));
+
+    if (addr == NULL)
+        return;
+    wait_for("use");
+    tell_bytes("seen", addr, size);
+    if (!read_only)
+        memcpy(addr, reply, size);
+    reached("used");
+    wait_for("go");
+    shmdt(addr);
+}
+
+TEST(attach, attached_segment_is_shared_both_ways)
+{
+    unsigned char there[3000];
+    unsigned char back[sizeof(there)];
+    int id = make_segment(new_key(), sizeof(there), 0600);
+    unsigned char *p = look(id);
+
+    fill_random(there, sizeof(there));
+    fill_random(back, sizeof(back));
+    struct subject *s =
+        START(attach_and_use, INT("id", id), INT("read_only", false),
+              BYTES("reply", back, sizeof(back)));
+    await(s, "addr");
+    expect_pointer(s, "addr");
+    memcpy(p, there, sizeof(there)); /* after the attach */
+    let_go(s, "use");
+    await(s, "used");
+    expect_bytes(s, "seen", there, sizeof(there));
+    EXPECT(memcmp(p, back, sizeof(back)) == 0,
+           "what the process writes is seen by the others",
+           "the segment does not hold it");
+    shmdt(p);
+    let_go(s, "go");
+    finish(s);
+}
+
+TEST(attach, attach_returns_null_on_failure)
+{
+    int id = dead_segment();
+    struct subject *s = START(attach_and_use, INT("id", id),
+                              INT("read_only", false), BYTES("reply", "", 1));
+
+    await(s, "addr");
+    expect_no_such_id(s, "addr");
+    finish(s);
+}
+
+TEST(attach, attach_passes_on_why_the_kernel_refused)
+{
+    int id = make_segment(new_key(), 4096, 0600);
+    struct subject *s =
+        START(attach_and_use, INT("id", id), INT("read_only", true),
+              BYTES("reply", "", 1), FAIL("shmat", 1, 100, ENOMEM));
+
+    await(s, "addr");
+    expect_error(s, "addr", ENOMEM);
+    finish(s);
+    expect_nothing_left(s);
+}
+
+HELPER void check_access(bool read_only, const char *right, const char *phrase)
+{
+    unsigned char bytes[100];
+    int id = make_segment(new_key(), sizeof(bytes), 0600);
+    struct subject *s =
+        START(attach_and_use, INT("id", id), INT("read_only", read_only),
+              BYTES("reply", bytes, sizeof(bytes)));
+
+    fill_random(bytes, sizeof(bytes));
+    put_bytes(id, bytes, sizeof(bytes));
+    await(s, "addr");
+    expect_pointer(s, "addr");
+    const char *access =
+        access_at(subject_pid(s), id, (void *)(uintptr_t)got_int(s, "addr"));
+    EXPECT(strcmp(access, right) == 0, phrase,
+           "/proc/PID/maps says \"%s\" at the address returned", access);
+    let_go(s, "use");
+    await(s, "used");
+    expect_bytes(s, "seen", bytes, sizeof(bytes));
+    let_go(s, "go");
+    finish(s);
+}
+
+TEST(attach, read_only_attach_can_be_read_and_not_written)
+{
+    check_access(true, "r--s", "a shared mapping for reading alone (r--s)");
+    check_access(false, "rw-s", "a shared mapping to read and write (rw-s)");
+}
+
+SCENARIO(attach_twice)
+{
+    int id = (int)given_int("id");
+    unsigned char *a = CALL_PTR("first", seg_attach(id, false));
+    unsigned char *b = CALL_PTR("second", seg_attach(id, false));
+
+    wait_for("use");
+    if (a != NULL && b != NULL) {
+        a[10] = (unsigned char)given_int("byte");
+        tell_int("seen", b[10]);
+    }
+    wait_for("go");
+    shmdt(a);
+    shmdt(b);
+}
+
+TEST(attach, second_attach_is_another_mapping_of_the_same_bytes)
+{
+    int id = make_segment(new_key(), 4096, 0600);
+    int byte = 1 + (int)random_below(255);
+    struct row r;
+    struct subject *s = START(attach_twice, INT("id", id), INT("byte", byte));
+
+    await(s, "second");
+    expect_pointer(s, "first");
+    expect_pointer(s, "second");
+    EXPECT(got_int(s, "first") != got_int(s, "second"),
+           "two addresses for two attaches", "both are %#llx",
+           (unsigned long long)got_int(s, "first"));
+    REQUIRE(find_segment(id, &r));
+    EXPECT(r.attached == 2, "2 attached", "%lu attached", r.attached);
+    let_go(s, "use");
+    await(s, "seen");
+    expect_int(s, "seen", byte);
+    let_go(s, "go");
+    finish(s);
+}
+
+/* ------------------------------------------------------------------------
+ * Group detach
+ */
+
+SCENARIO(detach)
+{
+    int id = (int)given_int("id");
+    char *addr = attach(id, 0);
+    char *other = attach(id, 0);
+
+    wait_for("start");
+    CALL("detach", seg_detach(addr));
+    wait_for("look");
+    tell_int("seen", (unsigned char)other[0]);
+    reached("looked");
+    CALL("again", seg_detach(addr));
+    wait_for("go");
+    shmdt(other);
+}
+
+TEST(detach, detach_ends_one_mapping_and_no_other)
+{
+    int id = make_segment(new_key(), 4096, 0600);
+    unsigned char byte;
+    struct row r;
+    struct subject *s = START(detach, INT("id", id));
+
+    fill_random(&byte, 1);
+    put_bytes(id, &byte, 1);
+    let_go(s, "start");
+    await(s, "detach");
+    expect_return(s, "detach", 0);
+    EXPECT(find_segment(id, &r), "the segment stays",
+           "segment %d is gone: detaching must not destroy", id);
+    EXPECT(r.attached == 1, "1 of 2 mappings left", "%lu attached", r.attached);
+    EXPECT((r.perms & SHM_DEST) == 0, "the segment stays",
+           "segment %d is marked for destruction", id);
+    let_go(s, "look");
+    await(s, "looked");
+    expect_int(s, "seen", byte);
+    let_go(s, "go");
+    finish(s);
+}
+
+TEST(detach, detaching_twice_is_an_error)
+{
+    int id = make_segment(new_key(), 4096, 0600);
+    struct row r;
+    struct subject *s = START(detach, INT("id", id));
+
+    let_go(s, "start");
+    let_go(s, "look");
+    await(s, "again");
+    expect_return(s, "detach", 0);
+    expect_error(s, "again", EINVAL);
+    REQUIRE(find_segment(id, &r));
+    EXPECT(r.attached == 1, "the other mapping stays", "%lu attached",
+           r.attached);
+    let_go(s, "go");
+    finish(s);
+}
+
+SCENARIO(detach_inside)
+{
+    size_t page = (size_t)getpagesize();
+    char *addr = attach((int)given_int("id"), 0);
+    char local = 0;
+
+    CALL("next byte", seg_detach(addr + 1));
+    CALL("middle of a page", seg_detach(addr + page / 2));
+    CALL("second page", seg_detach(addr + page));
+    CALL("a local variable", seg_detach(&local));
+    wait_for("go");
+    shmdt(addr);
+}
+
+TEST(detach, address_inside_a_mapping_is_refused)
+{
+    int id = make_segment(new_key(), 2 * (size_t)getpagesize(), 0600);
+    struct row r;
+    struct subject *s = START(detach_inside, INT("id", id));
+
+    await(s, "a local variable");
+    expect_error(s, "next byte", EINVAL);
+    expect_error(s, "middle of a page", EINVAL);
+    expect_error(s, "second page", EINVAL);
+    expect_error(s, "a local variable", EINVAL);
+    REQUIRE(find_segment(id, &r));
+    EXPECT(r.attached == 1, "the mapping stays", "%lu attached", r.attached);
+    let_go(s, "go");
+    finish(s);
+}
+
+/* ------------------------------------------------------------------------
+ * Group destroy
+ */
+
+SCENARIO(destroy)
+{
+    int id = (int)given_int("id");
+
+    CALL("destroy", seg_destroy(id));
+}
+
+TEST(destroy, destroyed_segment_is_gone)
+{
+    int id = make_segment(new_key(), 4096, 0600);
+    struct subject *s = START(destroy, INT("id", id));
+
+    finish(s);
+    expect_return(s, "destroy", 0);
+    EXPECT(!segment_exists(id), "nobody is attached: the segment is gone",
+           "segment %d is still there", id);
+}
+
+TEST(destroy, destroying_what_is_gone_is_an_error)
+{
+    struct subject *s = START(destroy, INT("id", dead_segment()));
+
+    finish(s);
+    expect_no_such_id(s, "destroy");
+}
+
+SCENARIO(destroy_attached)
+{
+    int id = (int)given_int("id");
+    unsigned char *addr = attach(id, 0);
+
+    CALL("destroy", seg_destroy(id));
+    wait_for("use");
+    tell_bytes("seen", addr, (size_t)given_int("size"));
+    wait_for("go");
+    shmdt(addr);
+}
+
+TEST(destroy, destroyed_while_attached_lives_until_the_last_detach)
+{
+    unsigned char bytes[2000];
+    int id = make_segment(new_key(), sizeof(bytes), 0600);
+    void *p = look(id);
+    struct row r;
+    struct subject *s =
+        START(destroy_attached, INT("id", id), INT("size", sizeof(bytes)));
+
+    await(s, "destroy");
+    expect_return(s, "destroy", 0);
+    EXPECT(find_segment(id, &r), "2 are attached: the segment lives",
+           "segment %d is gone", id);
+    EXPECT((r.perms & SHM_DEST) != 0, "marked for destruction",
+           "segment %d is not marked", id);
+    EXPECT(r.attached == 2, "both mappings stay", "%lu attached", r.attached);
+    fill_random(bytes, sizeof(bytes));
+    memcpy(p, bytes, sizeof(bytes));
+    let_go(s, "use");
+    await(s, "seen");
+    expect_bytes(s, "seen", bytes, sizeof(bytes));
+    shmdt(p);
+    EXPECT(segment_exists(id), "1 is attached: the segment lives",
+           "segment %d is gone", id);
+    let_go(s, "go");
+    finish(s);
+    EXPECT(!segment_exists(id), "gone with the last detach",
+           "segment %d is still there", id);
+}
+
+SCENARIO(key_of_a_destroyed_segment)
+{
+    int id = (int)given_int("id");
+    key_t key = (key_t)given_int("key");
+
+    CALL("destroy", seg_destroy(id));
+    CALL("open", seg_open(key, 0));
+    CALL("create", seg_create(key, 100));
+}
+
+TEST(destroy, destroyed_segment_gives_up_its_key)
+{
+    key_t key = new_key();
+    int id = make_segment(key, 4096, 0600);
+    void *p = look(id); /* so that it is marked and not gone */
+    struct row r;
+    struct subject *s =
+        START(key_of_a_destroyed_segment, INT("id", id), INT("key", key));
+
+    finish(s);
+    expect_return(s, "destroy", 0);
+    expect_error(s, "open", ENOENT);
+    int next = created(s, "create", key, &r);
+    EXPECT(next != id, "a new segment for the freed key",
+           "seg_create returned the marked segment %d again", id);
+    shmdt(p);
+}
+
+SCENARIO(whole_life_1)
+{
+    key_t key = (key_t)given_int("key");
+    size_t size;
+    const void *data = given_bytes("data", &size);
+    int id = (int)CALL("id", seg_create(key, size));
+
+    if (id == -1)
+        return;
+    void *addr = CALL_PTR("addr", seg_attach(id, false));
+    if (addr == NULL)
+        return;
+    memcpy(addr, data, size);
+    CALL("detach", seg_detach(addr));
+}
+
+SCENARIO(whole_life_2)
+{
+    key_t key = (key_t)given_int("key");
+    size_t size = (size_t)given_int("size");
+    int id = (int)CALL("open", seg_open(key, size));
+
+    if (id == -1)
+        return;
+    void *addr = CALL_PTR("addr", seg_attach(id, true));
+    if (addr == NULL)
+        return;
+    tell_bytes("seen", addr, size);
+    CALL("detach", seg_detach(addr));
+    CALL("destroy", seg_destroy(id));
+}
+
+TEST(destroy, bytes_outlive_their_writer_until_somebody_destroys_them)
+{
+    unsigned char bytes[1234];
+    key_t key = new_key();
+
+    fill_random(bytes, sizeof(bytes));
+    struct subject *s = START(whole_life_1, INT("key", key),
+                              BYTES("data", bytes, sizeof(bytes)));
+    finish(s);
+    expect_at_least(s, "id", 0);
+    expect_pointer(s, "addr");
+    expect_return(s, "detach", 0);
+    struct subject *t =
+        START(whole_life_2, INT("key", key), INT("size", sizeof(bytes)));
+    finish(t);
+    expect_return(t, "open", got_int(s, "id"));
+    expect_pointer(t, "addr");
+    expect_bytes(t, "seen", bytes, sizeof(bytes));
+    expect_return(t, "detach", 0);
+    expect_return(t, "destroy", 0);
+    EXPECT(with_key(key) == 0, "nothing is left of the segment",
+           "a segment with its key is still there");
+    expect_nothing_left(t);
+}
+
+/* What the kernel knows of a segment. */
+
+SCENARIO(tell_info)
+{
+    int id = (int)given_int("id");
+    struct seg_info info;
+
+    /* Make this process the last that used it (shm_lpid): not the creator. */
+    shmdt(shmat(id, NULL, 0));
+    memset(&info, 0x5a, sizeof(info));
+    CALL("seg_info", seg_info(id, &info));
+    tell_bytes("info", &info, sizeof(info));
+}
+
+/* What scenario tell_info was told. */
+HELPER struct seg_info told_info(struct subject *s, const char *name)
+{
+    struct seg_info info;
+    size_t size;
+    const void *bytes = got_bytes(s, name, &size);
+
+    REQUIRE(size == sizeof(info));
+    memcpy(&info, bytes, sizeof(info));
+    return info;
+}
+
+/* Fails at the first field that is not what the kernel says. */
+HELPER void expect_info(const struct seg_info *got, const struct row *r)
+{
+    EXPECT(got->id == r->id, "id, the segment's own", "id %d instead of %d",
+           got->id, r->id);
+    EXPECT(got->key == r->key, "key, the segment's own",
+           "key 0x%08x instead of 0x%08x", (unsigned)got->key,
+           (unsigned)r->key);
+    EXPECT(got->size_bytes == r->size_bytes, "size_bytes as it was made",
+           "size_bytes %zu instead of %lu", got->size_bytes, r->size_bytes);
+    EXPECT(got->attached == r->attached, "attached, the number of mappings",
+           "attached %lu instead of %lu", got->attached, r->attached);
+    EXPECT(got->creator_pid == r->creator_pid,
+           "creator_pid, the process that made it",
+           "creator_pid %d instead of %d", (int)got->creator_pid,
+           r->creator_pid);
+    EXPECT(got->owner_uid == r->uid, "owner_uid, the owner's",
+           "owner_uid %u instead of %u", (unsigned)got->owner_uid, r->uid);
+    EXPECT(got->mode == (r->perms & 0777u), "mode, nine bits of permission",
+           "mode %#o instead of %#o", (unsigned)got->mode, r->perms & 0777u);
+    EXPECT(got->marked == ((r->perms & SHM_DEST) != 0),
+           "marked, whether it is to be destroyed", "marked is %s",
+           got->marked ? "true" : "false");
+}
+
+TEST(destroy, info_tells_what_the_kernel_knows)
+{
+    size_t size = 5000 + random_below(1000);
+    int id = make_segment(new_key(), size, 0640);
+    void *p = look(id);
+    void *q = look(id);
+    struct row r;
+    struct subject *s = START(tell_info, INT("id", id));
+
+    finish(s);
+    expect_return(s, "seg_info", 0);
+    struct seg_info info = told_info(s, "info");
+    REQUIRE(find_segment(id, &r) && r.attached == 2);
+    expect_info(&info, &r);
+    shmdt(p);
+    shmdt(q);
+}
+
+TEST(destroy, info_shows_the_mark_of_a_destroyed_segment)
+{
+    int id = make_segment(new_key(), 4096, 0600);
+    void *p = look(id);
+    struct row r;
+
+    REQUIRE(shmctl(id, IPC_RMID, NULL) == 0);
+    struct subject *s = START(tell_info, INT("id", id));
+    finish(s);
+    expect_return(s, "seg_info", 0);
+    struct seg_info info = told_info(s, "info");
+    REQUIRE(find_segment(id, &r) && (r.perms & SHM_DEST) != 0);
+    expect_info(&info, &r);
+    shmdt(p);
+}
+
+TEST(destroy, info_of_what_is_gone_is_an_error_and_writes_nothing)
+{
+    struct seg_info before;
+    struct subject *s = START(tell_info, INT("id", dead_segment()));
+
+    finish(s);
+    expect_no_such_id(s, "seg_info");
+    memset(&before, 0x5a, sizeof(before));
+    struct seg_info after = told_info(s, "info");
+    EXPECT(memcmp(&before, &after, sizeof(before)) == 0,
+           "*info stays as it was on failure", "it was written to");
+}
+
+/* ------------------------------------------------------------------------
+ * Group dictionary
+ */
+
+SCENARIO(dict_in_one_process)
+{
+    size_t size = (size_t)given_int("size");
+    void *seg = attach((int)given_int("id"), 0);
+    const char *key = given_str("key");
+    const char *value = given_str("value");
+
+    CALL("dict_init", dict_init(seg, size));
+    CALL("put", dict_put(seg, key, value));
+    tell_value("value", CALL_PTR("get", dict_get(seg, key)), seg, size);
+    CALL_PTR("absent", dict_get(seg, "no such key"));
+    CALL("put of an empty key", dict_put(seg, "", value));
+    CALL_PTR("get of an empty key", dict_get(seg, ""));
+    shmdt(seg);
+}
+
+HELPER struct subject *start_in_one_process(const char *value)
+{
+    int id = make_segment(new_key(), 4096, 0600);
+    struct subject *s =
+        START(dict_in_one_process, INT("id", id), INT("size", 4096),
+              STR("key", "colour"), STR("value", value));
+
+    finish(s);
+    expect_return(s, "dict_init", 0);
+    expect_return(s, "put", 0);
+    return s;
+}
+
+/* A value that was found, in the segment. */
+HELPER void expect_value(struct subject *s, const char *call, const char *name,
+                         const char *value)
+{
+    char outside[80];
+
+    expect_pointer(s, call);
+    snprintf(outside, sizeof(outside), "%s lies outside", name);
+    EXPECT(!was_told(s, outside),
+           "a pointer to a string inside the segment, as this process has it",
+           "a pointer %lld bytes from the segment's start",
+           got_int(s, outside));
+    expect_str(s, name, value);
+}
+
+TEST(dictionary, what_was_put_is_found)
+{
+    char value[101];
+
+    fill_letters(value, 100);
+    expect_value(start_in_one_process(value), "get", "value", value);
+    expect_value(start_in_one_process(""), "get", "value", "");
+}
+
+TEST(dictionary, absent_key_is_null_with_enoent_and_empty_key_einval)
+{
+    struct subject *s = start_in_one_process("blue");
+
+    expect_pointer(s, "get");
+    expect_error(s, "absent", ENOENT);
+    expect_error(s, "put of an empty key", EINVAL);
+    expect_error(s, "get of an empty key", EINVAL);
+}
+
+SCENARIO(dict_writer)
+{
+    size_t size = (size_t)given_int("size");
+    void *seg = attach((int)given_int("id"), 0);
+
+    tell_int("address", (long long)(uintptr_t)seg);
+    CALL("dict_init", dict_init(seg, size));
+    CALL("put 1", dict_put(seg, "first", given_str("1")));
+    CALL("put 2", dict_put(seg, "second", given_str("2")));
+    CALL("put 3", dict_put(seg, "third", given_str("3")));
+    shmdt(seg);
+}
+
+SCENARIO(dict_reader)
+{
+    size_t size = (size_t)given_int("size");
+
+    forbid((void *)(uintptr_t)given_int("address"), size);
+    void *seg = attach((int)given_int("id"), SHM_RDONLY);
+    tell_value("value 1", CALL_PTR("get 1", dict_get(seg, "first")), seg, size);
+    tell_value("value 2", CALL_PTR("get 2", dict_get(seg, "second")), seg,
+               size);
+    tell_value("value 3", CALL_PTR("get 3", dict_get(seg, "third")), seg, size);
+    shmdt(seg);
+}
+
+HELPER struct subject *start_writer(int id, size_t size, char values[3][41])
+{
+    for (int i = 0; i < 3; i++)
+        fill_letters(values[i], 40);
+    struct subject *s =
+        START(dict_writer, INT("id", id), INT("size", size),
+              STR("1", values[0]), STR("2", values[1]), STR("3", values[2]));
+    finish(s);
+    expect_return(s, "dict_init", 0);
+    expect_return(s, "put 1", 0);
+    expect_return(s, "put 2", 0);
+    expect_return(s, "put 3", 0);
+    return s;
+}
+
+TEST(dictionary, another_process_reads_it_at_another_address)
+{
+    char values[3][41];
+    int id = make_segment(new_key(), 8192, 0600);
+    struct subject *s = start_writer(id, 8192, values);
+    struct subject *t = START(dict_reader, INT("id", id), INT("size", 8192),
+                              INT("address", got_int(s, "address")));
+
+    finish(t);
+    REQUIRE(!was_told(t, "not forbidden"));
+    expect_value(t, "get 1", "value 1", values[0]);
+    expect_value(t, "get 2", "value 2", values[1]);
+    expect_value(t, "get 3", "value 3", values[2]);
+}
+
+SCENARIO(dict_moves)
+{
+    size_t size = (size_t)given_int("size");
+    int id = (int)given_int("id");
+    void *first = attach(id, 0);
+
+    CALL("dict_init", dict_init(first, size));
+    CALL("put 1", dict_put(first, "first", given_str("1")));
+    void *seg = attach(id, 0);
+    shmdt(first);
+    forbid(first, size);
+    CALL("put 2", dict_put(seg, "second", given_str("2")));
+    CALL("put 3", dict_put(seg, "first", given_str("3")));
+    tell_value("value 1", CALL_PTR("get 1", dict_get(seg, "first")), seg, size);
+    tell_value("value 2", CALL_PTR("get 2", dict_get(seg, "second")), seg,
+               size);
+    shmdt(seg);
+}
+
+TEST(dictionary, it_goes_on_when_its_first_mapping_is_gone)
+{
+    char values[3][41];
+    int id = make_segment(new_key(), 8192, 0600);
+
+    for (int i = 0; i < 3; i++)
+        fill_letters(values[i], 40);
+    struct subject *s =
+        START(dict_moves, INT("id", id), INT("size", 8192), STR("1", values[0]),
+              STR("2", values[1]), STR("3", values[2]));
+    finish(s);
+    REQUIRE(!was_told(s, "not forbidden"));
+    expect_return(s, "dict_init", 0);
+    expect_return(s, "put 1", 0);
+    expect_return(s, "put 2", 0);
+    expect_return(s, "put 3", 0);
+    expect_value(s, "get 1", "value 1", values[2]);
+    expect_value(s, "get 2", "value 2", values[1]);
+}
+
+SCENARIO(dict_replaces)
+{
+    size_t size = (size_t)given_int("size");
+    void *seg = attach((int)given_int("id"), 0);
+
+    CALL("dict_init", dict_init(seg, size));
+    CALL("put ab", dict_put(seg, "ab", given_str("1")));
+    CALL("put a", dict_put(seg, "a", given_str("2")));
+    CALL("put abc", dict_put(seg, "abc", given_str("3")));
+    CALL("longer ab", dict_put(seg, "ab", given_str("longer")));
+    CALL("shorter abc", dict_put(seg, "abc", given_str("shorter")));
+    tell_value("ab", CALL_PTR("get ab", dict_get(seg, "ab")), seg, size);
+    tell_value("a", CALL_PTR("get a", dict_get(seg, "a")), seg, size);
+    tell_value("abc", CALL_PTR("get abc", dict_get(seg, "abc")), seg, size);
+    shmdt(seg);
+}
+
+TEST(dictionary, new_value_replaces_the_old_one_and_no_other)
+{
+    char values[3][41];
+    char longer[91];
+    char shorter[6];
+    int id = make_segment(new_key(), 4096, 0600);
+
+    for (int i = 0; i < 3; i++)
+        fill_letters(values[i], 40);
+    fill_letters(longer, 90);
+    fill_letters(shorter, 5);
+    struct subject *s =
+        START(dict_replaces, INT("id", id), INT("size", 4096),
+              STR("1", values[0]), STR("2", values[1]), STR("3", values[2]),
+              STR("longer", longer), STR("shorter", shorter));
+    finish(s);
+    expect_return(s, "dict_init", 0);
+    expect_return(s, "put ab", 0);
+    expect_return(s, "put a", 0);
+    expect_return(s, "put abc", 0);
+    expect_return(s, "longer ab", 0);
+    expect_return(s, "shorter abc", 0);
+    expect_value(s, "get ab", "ab", longer);
+    expect_value(s, "get a", "a", values[1]);
+    expect_value(s, "get abc", "abc", shorter);
+}
+
+/* The i-th key and the i-th value of the tests that fill a dictionary. */
+#define FULL_SIZE   4096
+#define VALUE_BYTES 40
+
+HELPER void nth_key(char key[8], unsigned i)
+{
+    snprintf(key, 8, "k%04u", i % 10000u);
+}
+
+SCENARIO(dict_fills)
+{
+    void *seg = attach_before_a_wall((int)given_int("id"), FULL_SIZE);
+    const char *letters = given_str("letters");
+    char *found = calloc(256, VALUE_BYTES + 1);
+    char value[VALUE_BYTES + 1] = "";
+    char key[8];
+    unsigned n = 0;
+
+    CALL("dict_init", dict_init(seg, FULL_SIZE));
+    for (n = 0; n < 256; n++) {
+        nth_key(key, n);
+        memcpy(value, letters + n, VALUE_BYTES);
+        if (CALL("put", dict_put(seg, key, value)) == -1)
+            break;
+    }
+    tell_int("stored", n);
+    CALL("too long", dict_put(seg, "k0000", given_str("too long")));
+    for (unsigned i = 0; i < n; i++) {
+        nth_key(key, i);
+        const char *got = dict_get(seg, key);
+        snprintf(found + (size_t)i * VALUE_BYTES, VALUE_BYTES + 1, "%-40s",
+                 got != NULL ? got : "(nothing)");
+    }
+    tell_bytes("found", found, (size_t)n * VALUE_BYTES);
+    free(found);
+    shmdt(seg);
+}
+
+/* Fills a dictionary and returns how many entries it took. */
+HELPER unsigned fill_dictionary(struct subject *s)
+{
+    unsigned least = (FULL_SIZE - DICT_HEAD_BYTES) / 2 /
+                     (5 + VALUE_BYTES + DICT_ENTRY_BYTES);
+
+    finish(s);
+    expect_return(s, "dict_init", 0);
+    expect_error(s, "put", ENOSPC);
+    long long stored = got_int(s, "stored");
+    EXPECT(stored >= least, "room for what the header promises",
+           "ENOSPC after %lld entries; there must be room for %u", stored,
+           least);
+    EXPECT(stored * (6 + VALUE_BYTES + 1) <= FULL_SIZE,
+           "no more entries than fit into the segment",
+           "%lld entries are said to be in %d bytes", stored, FULL_SIZE);
+    return (unsigned)stored;
+}
+
+TEST(dictionary, full_dictionary_says_enospc_and_keeps_every_value)
+{
+    char letters[256 + VALUE_BYTES + 1];
+    char too_long[FULL_SIZE + 1];
+    char right[256 * VALUE_BYTES];
+    int id = make_segment(new_key(), FULL_SIZE, 0600);
+
+    fill_letters(letters, sizeof(letters) - 1);
+    fill_letters(too_long, sizeof(too_long) - 1);
+    struct subject *s =
+        START(dict_fills, INT("id", id), STR("letters", letters),
+              STR("too long", too_long));
+    unsigned stored = fill_dictionary(s);
+    expect_error(s, "too long", ENOSPC);
+    for (unsigned i = 0; i < stored; i++)
+        memcpy(right + (size_t)i * VALUE_BYTES, letters + i, VALUE_BYTES);
+    expect_bytes(s, "found", right, (size_t)stored * VALUE_BYTES);
+}
+
+SCENARIO(dict_to_the_last_byte)
+{
+    size_t size = (size_t)given_int("size");
+    char *seg = attach((int)given_int("id"), 0);
+    char value[VALUE_BYTES + 1];
+    char key[8];
+    unsigned n = 0;
+
+    CALL("dict_init", dict_init(seg, size));
+    for (size_t length = VALUE_BYTES; length > 0; length--) {
+        memset(value, 'x', length);
+        value[length] = '\0';
+        for (; n < 256; n++) {
+            nth_key(key, n);
+            if (CALL("put", dict_put(seg, key, value)) == -1)
+                break;
+        }
+    }
+    tell_int("stored", n);
+    shmdt(seg);
+}
+
+TEST(dictionary, it_keeps_to_the_bytes_it_was_given)
+{
+    unsigned char canary[4096];
+    int id = make_segment(new_key(), sizeof(canary), 0600);
+    unsigned char *p = look(id);
+
+    fill_random(canary, sizeof(canary));
+    for (size_t size = 1000; size < 1008; size++) {
+        memcpy(p, canary, sizeof(canary));
+        struct subject *s =
+            START(dict_to_the_last_byte, INT("id", id), INT("size", size));
+        finish(s);
+        expect_return(s, "dict_init", 0);
+        expect_error(s, "put", ENOSPC);
+        for (size_t i = size; i < sizeof(canary); i++)
+            EXPECT(p[i] == canary[i],
+                   "no byte behind the dictionary's own was written",
+                   "dict_init was given %zu bytes, byte %zu was changed", size,
+                   i);
+    }
+    shmdt(p);
+}
+
+SCENARIO(dict_replaces_often)
+{
+    size_t size = (size_t)given_int("size");
+    void *seg = attach((int)given_int("id"), 0);
+    char value[VALUE_BYTES + 1] = "";
+    int rounds = 0;
+
+    CALL("dict_init", dict_init(seg, size));
+    CALL("put", dict_put(seg, "steady", given_str("steady")));
+    for (rounds = 0; rounds < 500; rounds++) {
+        size_t length = (size_t)(rounds * 7 % VALUE_BYTES);
+        memset(value, 'x', length);
+        value[length] = '\0';
+        if (CALL("replace", dict_put(seg, "moving", value)) == -1)
+            break;
+    }
+    tell_int("rounds", rounds);
+    tell_value("steady", CALL_PTR("get", dict_get(seg, "steady")), seg, size);
+    shmdt(seg);
+}
+
+TEST(dictionary, replacing_a_value_500_times_uses_no_room_up)
+{
+    char steady[VALUE_BYTES + 1];
+    int id = make_segment(new_key(), 1024, 0600);
+
+    fill_letters(steady, VALUE_BYTES);
+    struct subject *s = START(dict_replaces_often, INT("id", id),
+                              INT("size", 1024), STR("steady", steady));
+    finish(s);
+    expect_return(s, "dict_init", 0);
+    expect_return(s, "put", 0);
+    expect_return(s, "replace", 0);
+    expect_int(s, "rounds", 500);
+    expect_value(s, "get", "steady", steady);
+}
+
+SCENARIO(dict_without_init)
+{
+    void *seg = attach((int)given_int("id"), 0);
+    size_t too_small = DICT_MIN_BYTES - 1;
+
+    CALL("too small", dict_init(seg, too_small));
+    CALL("put", dict_put(seg, "key", "value"));
+    CALL_PTR("get", dict_get(seg, "key"));
+    shmdt(seg);
+}
+
+TEST(dictionary, bytes_that_are_no_dictionary_are_refused_and_left_alone)
+{
+    unsigned char bytes[4096] = {0};
+
+    for (int filled = 0; filled < 2; filled++) {
+        int id = make_segment(new_key(), sizeof(bytes), 0600);
+        if (filled)
+            fill_random(bytes, sizeof(bytes));
+        put_bytes(id, bytes, sizeof(bytes));
+        struct subject *s = START(dict_without_init, INT("id", id));
+        finish(s);
+        expect_error(s, "too small", EINVAL);
+        expect_error(s, "put", EINVAL);
+        expect_error(s, "get", EINVAL);
+        void *p = look(id);
+        EXPECT(memcmp(p, bytes, sizeof(bytes)) == 0,
+               "the bytes are left as they were", "some were changed");
+        shmdt(p);
+    }
+}
+
+#define DAMAGED_SIZE 65536
+
+SCENARIO(dict_damaged)
+{
+    void *seg = attach_before_a_wall((int)given_int("id"), DAMAGED_SIZE);
+    const char *value = given_str("value");
+
+    CALL("dict_init", dict_init(seg, DAMAGED_SIZE));
+    CALL("put 1", dict_put(seg, "first", value));
+    CALL("put 2", dict_put(seg, "second", value));
+    CALL("put 3", dict_put(seg, "third", value));
+    wait_for("damage");
+    tell_value("value", CALL_PTR("get", dict_get(seg, "third")), seg,
+               DAMAGED_SIZE);
+    CALL("put 4", dict_put(seg, "fourth", value));
+    reached("end");
+    shmdt(seg);
+}
+
+TEST(dictionary, damage_is_noticed_before_it_is_followed)
+{
+    const int patterns[] = {0xff, 0x00, 0x01, 0x40};
+    char value[201];
+    int id = make_segment(new_key(), DAMAGED_SIZE, 0600);
+    char *p = look(id);
+
+    fill_letters(value, 200);
+    for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++) {
+        struct subject *s =
+            START(dict_damaged, INT("id", id), STR("value", value));
+        await(s, "put 3");
+        expect_return(s, "dict_init", 0);
+        expect_return(s, "put 3", 0);
+        memset(p + DICT_HEAD_BYTES, patterns[i],
+               DAMAGED_SIZE - DICT_HEAD_BYTES);
+        let_go(s, "damage");
+        finish(s);
+        EXPECT(was_told(s, "end"), "dict_get and dict_put return",
+               "the scenario did not get that far");
+        if (was_told(s, "value") || got_errno(s, "get") == ENOENT)
+            continue; /* what it found lies inside, or it found nothing */
+        EXPECT(!was_told(s, "value lies outside"),
+               "NULL, or a string that ends inside the dictionary",
+               "a pointer %lld bytes from the segment's start",
+               got_int(s, "value lies outside"));
+        expect_error(s, "get", EINVAL);
+    }
+    shmdt(p);
+}
+
+/* ------------------------------------------------------------------------
+ * Group tools
+ */
+
+#ifndef FAIL_WHEN
+#define FAIL_WHEN(call, argument, value, nth, n, err) NOTHING
+#endif
+
+#define MADE 5 /* segments that these tests make */
+
+/* Lists all, and tells those entries whose ids were given. */
+SCENARIO(list_all)
+{
+    size_t cap = 8192;
+    struct seg_info *out = calloc(cap, sizeof(*out));
+    ssize_t n = CALL("seg_list", seg_list(out, cap));
+    char name[32];
+    int ids[MADE];
+
+    for (int k = 0; k < MADE; k++) {
+        snprintf(name, sizeof(name), "%d", k);
+        ids[k] = (int)given_int(name);
+    }
+    for (int k = 0; k < MADE; k++) {
+        int times = 0;
+        for (ssize_t i = 0; i < n && i < (ssize_t)cap; i++) {
+            if (out[i].id != ids[k])
+                continue;
+            snprintf(name, sizeof(name), "entry %d", k);
+            tell_bytes(name, &out[i], sizeof(out[i]));
+            times++;
+        }
+        snprintf(name, sizeof(name), "times %d", k);
+        tell_int(name, times);
+    }
+    CALL("count alone", seg_list(NULL, 0));
+    free(out);
+}
+
+/*
+ * Makes segments of several kinds, with a free slot between them in the
+ * kernel's table.  Of the first, one mapping is attached, and returned.
+ */
+HELPER void *make_several(int ids[MADE])
+{
+    int modes[MADE] = {0600, 0644, 0600, 0660, 0400};
+    int hole;
+
+    /* In a table that was never used, ids are the numbers of the slots: use
+     * its first slots once. */
+    for (int k = 0; k < MADE; k++)
+        ids[k] = make_segment(new_key(), 100, 0600);
+    for (int k = 0; k < MADE; k++)
+        REQUIRE(shmctl(ids[k], IPC_RMID, NULL) == 0);
+    ids[0] = make_segment(new_key(), 1000, modes[0]);
+    ids[1] = make_segment(IPC_PRIVATE, 2000 + random_below(99), modes[1]);
+    hole = make_segment(new_key(), 500, 0600);
+    for (int k = 2; k < MADE; k++)
+        ids[k] = make_segment(new_key(), 3000 + random_below(9999), modes[k]);
+    REQUIRE(shmctl(hole, IPC_RMID, NULL) == 0);
+    return look(ids[0]);
+}
+
+#define GIVE_IDS(ids)                                                       \
+    INT("0", ids[0]), INT("1", ids[1]), INT("2", ids[2]), INT("3", ids[3]), \
+        INT("4", ids[4])
+
+/* Entry k of the list: once, and as the kernel says. */
+HELPER void expect_listed(struct subject *s, int k, int id)
+{
+    char name[32];
+    struct row r;
+
+    snprintf(name, sizeof(name), "times %d", k);
+    REQUIRE(find_segment(id, &r));
+    EXPECT(got_int(s, name) == 1, "every segment in the list, once",
+           "segment %d (mode %04o, %lu attached) is in it %lld times", id,
+           r.perms & 0777u, r.attached, got_int(s, name));
+    snprintf(name, sizeof(name), "entry %d", k);
+    struct seg_info info = told_info(s, name);
+    expect_info(&info, &r);
+}
+
+TEST(tools, list_shows_every_segment_once)
+{
+    int ids[MADE];
+    void *p = make_several(ids);
+    struct subject *s = START(list_all, GIVE_IDS(ids));
+
+    finish(s);
+    expect_at_least(s, "seg_list", MADE);
+    for (int k = 0; k < MADE; k++)
+        expect_listed(s, k, ids[k]);
+    expect_nothing_left(s);
+    shmdt(p);
+}
+
+TEST(tools, list_shows_a_segment_that_nobody_may_read)
+{
+    int ids[MADE];
+
+    for (int k = 0; k < MADE; k++)
+        ids[k] = make_segment(new_key(), 100 + (size_t)k, k == 2 ? 0 : 0600);
+    struct subject *s = START(list_all, GIVE_IDS(ids));
+    finish(s);
+    expect_at_least(s, "seg_list", MADE - 1);
+    for (int k = 0; k < MADE; k++)
+        expect_listed(s, k, ids[k]);
+}
+
+TEST(tools, list_goes_on_when_a_segment_is_gone_meanwhile)
+{
+    int ids[MADE];
+    void *p = make_several(ids);
+    int missing = 0;
+    struct subject *s = START(
+        list_all, GIVE_IDS(ids), FAIL_WHEN("shmctl", 1, SHM_STAT, 2, 1, EIDRM),
+        FAIL_WHEN("shmctl", 1, SHM_STAT_ANY, 2, 1, EIDRM));
+
+    finish(s);
+    expect_at_least(s, "seg_list", MADE - 1);
+    for (int k = 0; k < MADE; k++) {
+        char name[32];
+        snprintf(name, sizeof(name), "times %d", k);
+        missing += got_int(s, name) == 0;
+    }
+    EXPECT(missing <= 1, "the others are listed",
+           "one segment went away, %d are not in the list", missing);
+    shmdt(p);
+}
+
+TEST(tools, list_counts_the_segments_and_not_the_slots)
+{
+    int ids[MADE];
+    void *p = make_several(ids);
+    long long before = 0;
+    long long after = 0;
+    struct subject *s = NULL;
+
+    /* Other programs may make and destroy segments at the same time: then
+     * look again. */
+    for (int tries = 0; tries < 5; tries++) {
+        before = segments_now();
+        s = START(list_all, GIVE_IDS(ids));
+        finish(s);
+        after = segments_now();
+        if (before == after && got_int(s, "seg_list") == before &&
+            got_int(s, "count alone") == before)
+            break;
+    }
+    expect_at_least(s, "seg_list", MADE);
+    expect_at_least(s, "count alone", MADE);
+    EXPECT(before != after || got_int(s, "seg_list") == before,
+           "the number of segments that there are",
+           "there are %lld segments, seg_list(out, %d) returned %lld", before,
+           8192, got_int(s, "seg_list"));
+    EXPECT(before != after || got_int(s, "count alone") == before,
+           "the number of segments that there are",
+           "there are %lld segments, seg_list(NULL, 0) returned %lld", before,
+           got_int(s, "count alone"));
+    shmdt(p);
+}
+
+SCENARIO(list_few)
+{
+    struct seg_info out[MADE];
+
+    memset(out, 0x5a, sizeof(out));
+    CALL("seg_list", seg_list(out, 2));
+    tell_bytes("out", out, sizeof(out));
+}
+
+TEST(tools, list_writes_at_most_cap_entries)
+{
+    int ids[MADE];
+    void *p = make_several(ids);
+    struct seg_info out[MADE];
+    struct seg_info untouched;
+    size_t size;
+    struct subject *s = START(list_few, NOTHING);
+
+    finish(s);
+    expect_at_least(s, "seg_list", MADE);
+    memcpy(out, got_bytes(s, "out", &size), sizeof(out));
+    memset(&untouched, 0x5a, sizeof(untouched));
+    for (int i = 2; i < MADE; i++)
+        EXPECT(memcmp(&out[i], &untouched, sizeof(untouched)) == 0,
+               "with cap 2, no more than 2 entries are written",
+               "entry %d was written", i);
+    for (int i = 0; i < 2; i++)
+        EXPECT(memcmp(&out[i], &untouched, sizeof(untouched)) != 0,
+               "with cap 2, the first 2 entries are written",
+               "entry %d was not", i);
+    shmdt(p);
+}
+
+SCENARIO(reap)
+{
+    uid_t owner = (uid_t)given_int("owner");
+
+    CALL("seg_reap", seg_reap(owner));
+}
+
+TEST(tools, reap_destroys_the_owners_orphans_and_counts_them)
+{
+    int ids[3];
+
+    for (int k = 0; k < 3; k++)
+        ids[k] = make_segment(k == 1 ? IPC_PRIVATE : new_key(), 4096, 0600);
+    struct subject *s = START(reap, INT("owner", geteuid()));
+    finish(s);
+    expect_at_least(s, "seg_reap", 0);
+    for (int k = 0; k < 3; k++)
+        EXPECT(!segment_exists(ids[k]), "the owner's 3 orphans are destroyed",
+               "segment %d is still there", ids[k]);
+    expect_return(s, "seg_reap", 3);
+}
+
+TEST(tools, reap_spares_what_is_attached)
+{
+    int used = make_segment(new_key(), 4096, 0600);
+    int orphan = make_segment(new_key(), 4096, 0600);
+    void *p = look(used);
+    struct row r;
+    struct subject *s = START(reap, INT("owner", geteuid()));
+
+    finish(s);
+    expect_at_least(s, "seg_reap", 0);
+    EXPECT(find_segment(used, &r) && (r.perms & SHM_DEST) == 0,
+           "a segment that somebody is attached to is left alone",
+           "segment %d was destroyed or marked, with 1 attached", used);
+    EXPECT(!segment_exists(orphan), "the orphan is destroyed",
+           "segment %d is still there", orphan);
+    expect_return(s, "seg_reap", 1);
+    shmdt(p);
+}
+
+TEST(tools, reap_spares_other_users)
+{
+    uid_t other = a_uid_without_segments();
+    int id = make_segment(new_key(), 4096, 0600);
+    struct subject *s = START(reap, INT("owner", other));
+
+    finish(s);
+    expect_at_least(s, "seg_reap", 0);
+    EXPECT(segment_exists(id), "only the segments of the user named",
+           "seg_reap(%u) destroyed segment %d, which user %u owns",
+           (unsigned)other, id, (unsigned)geteuid());
+    expect_return(s, "seg_reap", 0);
+}
+
+TEST(tools, reap_destroys_an_orphan_that_nobody_may_read)
+{
+    int shut_one = make_segment(new_key(), 4096, 0);
+    struct subject *s = START(reap, INT("owner", geteuid()));
+
+    finish(s);
+    expect_at_least(s, "seg_reap", 0);
+    EXPECT(!segment_exists(shut_one),
+           "an orphan of mode 0000 is destroyed like any other",
+           "segment %d is still there", shut_one);
+    expect_return(s, "seg_reap", 1);
+}
+
+TEST(tools, reap_passes_over_what_it_may_not_destroy)
+{
+    int ids[3];
+    int left = 0;
+
+    for (int k = 0; k < 3; k++)
+        ids[k] = make_segment(new_key(), 4096, 0600);
+    struct subject *s = START(reap, INT("owner", geteuid()),
+                              FAIL_WHEN("shmctl", 1, IPC_RMID, 1, 1, EPERM));
+    finish(s);
+    expect_at_least(s, "seg_reap", 0);
+    for (int k = 0; k < 3; k++)
+        left += segment_exists(ids[k]);
+    EXPECT(left <= 1, "one may not be destroyed, the other 2 orphans are",
+           "%d are left", left);
+    expect_return(s, "seg_reap", 3 - left);
+}
