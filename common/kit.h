@@ -130,6 +130,8 @@ struct give {
     size_t size_bytes;
     unsigned count; /* of a fault: how many calls in a row */
     int err;        /* of a fault: errno, or 0 for a short transfer */
+    int argument;   /* of FAIL_WHEN: its number, from 1; 0: none */
+    long long argument_value;
 };
 
 /*
@@ -156,6 +158,8 @@ struct give {
  *     FAIL("read", 1, 1, EINTR)    the 1st read() returns -1 with EINTR and
  *                                  has done nothing
  *     FAIL("shmget", 2, 1, ENOSPC) the 2nd shmget() fails
+ *     FAIL_WHEN("shmctl", 1, IPC_RMID, 2, 1, EPERM)    only calls whose
+ *                                  argument 1 (the second) is IPC_RMID count
  *     SHORT("write", 1, 100, 7)    calls 1 to 100 transfer at most 7 bytes
  *     CHAOS(seed)                  every call that may be short or interrupted
  *                                  is so, or not, as the seed says
@@ -169,6 +173,9 @@ struct give {
  */
 #define FAIL(call, nth, n, error) \
     GIVEN(GIVE_FAULT, call, .number = (nth), .count = (n), .err = (error))
+#define FAIL_WHEN(call, argument_, value, nth, n, error)                   \
+    GIVEN(GIVE_FAULT, call, .number = (nth), .count = (n), .err = (error), \
+          .argument = (argument_) + 1, .argument_value = (value))
 #define SHORT(call, nth, n, most_bytes)                    \
     GIVEN(GIVE_FAULT, call, .number = (nth), .count = (n), \
           .size_bytes = (most_bytes))
@@ -192,6 +199,9 @@ void await(struct subject *s, const char *name);
  * ("read", "semop", "wait4"); where the kernel has several names for one
  * call, any of them is meant. */
 void await_blocked(struct subject *s, const char *call);
+/* Waits until all processes of the scenario sleep (in wait_for, too), or the
+ * scenario has returned or ended. */
+void await_asleep(struct subject *s);
 /* Ends the scenario's wait_for(name). */
 void let_go(struct subject *s, const char *name);
 
@@ -282,8 +292,13 @@ key_t new_key(void);
 const char *new_name(void);
 /* Zero-filled memory for SHARE(). */
 void *new_shared(size_t size_bytes);
-/* Says that the judge made this System V object: removed at the end and not
- * charged to the student.  kind is 'm' shm, 's' sem, 'q' queue. */
+/*
+ * Says that the judge made this System V object, or takes it over: removed at
+ * the end and not charged to the student.  kind is 'm' shm, 's' sem, 'q'
+ * queue.  The student's code can remove only what this run has made: IPC_RMID
+ * of another object, such as one that a program of the user's own uses, gives
+ * EPERM.
+ */
 void judges_object(char kind, int id);
 /* Unpredictable bytes, other ones at each run. */
 void fill_random(void *buf, size_t size_bytes);
@@ -314,6 +329,7 @@ void note_place(const char *file, int line);
 #define kill_subject(s)        KIT_HERE((kill_subject)(s))
 #define await(...)             KIT_HERE((await)(__VA_ARGS__))
 #define await_blocked(...)     KIT_HERE((await_blocked)(__VA_ARGS__))
+#define await_asleep(s)        KIT_HERE((await_asleep)(s))
 #define got_int(...)           KIT_HERE((got_int)(__VA_ARGS__))
 #define got_str(...)           KIT_HERE((got_str)(__VA_ARGS__))
 #define got_bytes(...)         KIT_HERE((got_bytes)(__VA_ARGS__))

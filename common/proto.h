@@ -1,7 +1,7 @@
 /*
  * proto.h - what the judge and the subject say to each other.
  *
- * Three things connect them, and nothing else does:
+ * Four things connect them, and nothing else does:
  *  - the control socket (SOCK_SEQPACKET, one a subject program): the judge
  *    sends a request, with descriptors, for each scenario to start; the fork
  *    server answers with the pid of the new process and, later, its wait
@@ -10,7 +10,8 @@
  *    scenario's processes to the judge, one packet each, so that records of
  *    several processes never mix;
  *  - the area (a memfd mapped by both, one a scenario): gates that the judge
- *    opens, faults that it has planned, and the log of the calls made.
+ *    opens, faults that it has planned, and the log of the calls made;
+ *  - the list of objects made (a memfd, one a run).
  * All of it can be forged by the student's code.  The judge therefore checks
  * every length that comes from there, and believes no more than kit.h says.
  */
@@ -28,7 +29,7 @@ enum {
     TEXT_BYTES = 200,    /* the text of a call, with its null byte */
     CHUNK_BYTES = 32768, /* the payload of one record */
     PARCEL_FDS = 16,     /* descriptors handed over by a test at most */
-    FIXED_FDS = 4,       /* channel, area, parcel, output: sent first */
+    FIXED_FDS = 5,       /* sent first: channel, area, parcel, output, made */
     FIRST_GIVEN_FD = 3,  /* where handed over descriptors appear */
     FIRST_KIT_FD = 500,  /* the runtime's own descriptors live above this */
     GATES = 64,
@@ -36,7 +37,7 @@ enum {
     OBJECT_BYTES = 48, /* the name of an IPC object, with its null byte */
     LOGGED_CALLS = 4096,
     LOGGED_ARGS = 6,
-    FOREIGN_SEGMENTS = 256
+    MADE_OBJECTS = 4096
 };
 
 /* Judge to fork server, with FIXED_FDS + nfds descriptors. */
@@ -102,7 +103,9 @@ struct fault {
     uint64_t seed;
     uint32_t first; /* calls first .. first + count - 1 */
     uint32_t count;
-    int32_t err; /* 0: a short transfer */
+    int32_t err;            /* 0: a short transfer */
+    int32_t argument;       /* counts only calls whose argument of this */
+    int64_t argument_value; /* number has this value; -1: all calls */
     atomic_uint seen;
 };
 
@@ -123,11 +126,38 @@ struct area {
     char gates[GATES][NAME_BYTES];
     uint32_t nfaults;
     struct fault faults[FAULTS];
-    uint32_t nforeign; /* segments that are not this test's to remove */
-    int32_t foreign[FOREIGN_SEGMENTS];
     atomic_uint timers; /* 1 once a timer was armed: sleep is no hang then */
     atomic_uint ncalls; /* may exceed LOGGED_CALLS: the rest is not logged */
     struct logged_call calls[LOGGED_CALLS];
 };
+
+/*
+ * The System V objects that this run has made: the shim adds those of the
+ * student's code, the judge its own.  One for all scenarios of a run.  An
+ * object that is not here is somebody else's, and is not removed.
+ */
+struct made {
+    atomic_uint n;
+    _Atomic int64_t objects[MADE_OBJECTS]; /* MADE_OBJECT(kind, id) */
+};
+#define MADE_OBJECT(kind, id) ((int64_t)(kind) << 32 | (uint32_t)(id))
+
+static inline int made_has(const struct made *m, int kind, int id)
+{
+    unsigned n = atomic_load(&m->n);
+
+    for (unsigned i = 0; i < n && i < MADE_OBJECTS; i++)
+        if (atomic_load(&m->objects[i]) == MADE_OBJECT(kind, id))
+            return 1;
+    return 0;
+}
+
+static inline void made_add(struct made *m, int kind, int id)
+{
+    unsigned i = atomic_fetch_add(&m->n, 1);
+
+    if (i < MADE_OBJECTS)
+        atomic_store(&m->objects[i], MADE_OBJECT(kind, id));
+}
 
 #endif

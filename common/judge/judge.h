@@ -121,6 +121,8 @@ struct subject {
 void subjects_receive(int timeout_ms, struct pollfd *extra);
 /* Ends and forgets all scenarios, and every process they started. */
 void subjects_end_all(void);
+/* The System V objects that this run has made. */
+struct made *objects_made(void);
 void server_stop(void);
 pid_t server_pid(void);
 
@@ -201,8 +203,6 @@ unsigned leftovers_of(struct subject *s);
 /* Names and charges the objects that are new since leftovers_begin(), removes
  * them if told to, and returns how many there are. */
 unsigned leftovers_objects(bool remove);
-/* Segments that were there before and are not this test's. */
-unsigned leftovers_foreign(int32_t *ids, unsigned cap);
 
 /* Ends every process of the subject but the fork server: stops all, then
  * kills all.  Strays are charged if told to. */

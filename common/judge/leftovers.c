@@ -6,7 +6,7 @@
  * the system holds (System V and POSIX objects) is compared before and after
  * the test.  Only what the run itself made is charged or removed: a new
  * object of this uid, where the uid or the IPC namespace is the run's own;
- * elsewhere (--shared) only one that the log of calls shows being made.
+ * elsewhere (--shared) only one that the shim has seen being made.
  */
 #include "judge.h"
 
@@ -321,8 +321,18 @@ void leftovers_begin(void)
     each_file("/dev/mqueue", note_file, NULL);
 }
 
-/* Does the log of calls show it being made? */
-static bool is_logged(const char *call, int64_t result, const char *object)
+static bool sysv_is_ours(const struct sysv *o)
+{
+    char line[32];
+
+    snprintf(line, sizeof(line), "%c %d", o->kind, o->id);
+    if (table_has(&before, line) || things_own_object(o->kind, o->id))
+        return false;
+    return !options.shared || made_has(objects_made(), o->kind, o->id);
+}
+
+/* Does the log of calls show an object of this name being opened? */
+static bool is_logged(const char *call, const char *object)
 {
     for (struct subject *s = test.subjects; s != NULL; s = s->next) {
         unsigned n = atomic_load(&s->area->ncalls);
@@ -331,25 +341,11 @@ static bool is_logged(const char *call, int64_t result, const char *object)
             const struct logged_call *c = &s->area->calls[i];
 
             if (strncmp(c->name, call, NAME_BYTES) == 0 && c->err == 0 &&
-                (object != NULL ? strncmp(c->object, object, OBJECT_BYTES) == 0
-                                : c->result == result))
+                strncmp(c->object, object, OBJECT_BYTES) == 0)
                 return true;
         }
     }
     return false;
-}
-
-static bool sysv_is_ours(const struct sysv *o)
-{
-    char line[32];
-
-    snprintf(line, sizeof(line), "%c %d", o->kind, o->id);
-    if (table_has(&before, line) || things_own_object(o->kind, o->id))
-        return false;
-    return !options.shared || is_logged(o->kind == 'm'   ? "shmget"
-                                        : o->kind == 's' ? "semget"
-                                                         : "msgget",
-                                        o->id, NULL);
 }
 
 struct sweep {
@@ -392,7 +388,7 @@ static void sweep_file(const char *dir, const char *name, void *arg)
         (options.shared && !is_logged(queue       ? "mq_open"
                                       : semaphore ? "sem_open"
                                                   : "shm_open",
-                                      0, object)))
+                                      object)))
         return;
     sweep->count++;
     snprintf(line, sizeof(line), "%s %s",
@@ -415,27 +411,6 @@ unsigned leftovers_objects(bool remove)
     each_file("/dev/shm", sweep_file, &sweep);
     each_file("/dev/mqueue", sweep_file, &sweep);
     return sweep.count;
-}
-
-struct foreign {
-    int32_t *ids;
-    unsigned n, cap;
-};
-
-static void add_foreign(const struct sysv *o, void *arg)
-{
-    struct foreign *f = arg;
-
-    if (f->n < f->cap && !sysv_is_ours(o) && !things_own_object('m', o->id))
-        f->ids[f->n++] = o->id;
-}
-
-unsigned leftovers_foreign(int32_t *ids, unsigned cap)
-{
-    struct foreign f = {.ids = ids, .cap = cap};
-
-    each_sysv('m', add_foreign, &f);
-    return f.n;
 }
 
 void leftovers_words(char *buf, size_t size)

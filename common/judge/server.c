@@ -38,6 +38,7 @@ static void exec_subject(int control)
 
     for (char **word = options.command; *word != NULL; word++)
         path = *word;
+    path = realpath(path, NULL);
     setsid();
     dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
     dup2(server.output, STDOUT_FILENO);
@@ -49,7 +50,7 @@ static void exec_subject(int control)
     setenv("PATH", "/usr/local/bin:/usr/bin:/bin", 1);
     setenv("LC_ALL", "C.UTF-8", 1);
     setenv(ENV_CONTROL, number, 1);
-    setenv(ENV_SUBJECT, path, 1);
+    setenv(ENV_SUBJECT, path != NULL ? path : "", 1);
     setrlimit(RLIMIT_CORE, &none);
     signal(SIGPIPE, SIG_DFL);
     execvp(options.command[0], options.command);

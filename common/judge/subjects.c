@@ -191,6 +191,23 @@ void subjects_receive(int timeout_ms, struct pollfd *extra)
             ;
 }
 
+/* ---- what the run has made ------------------------------------------------------- */
+
+static int made_fd = -1;
+static struct made *made;
+
+struct made *objects_made(void)
+{
+    if (made != NULL)
+        return made;
+    made_fd = memfd_create("kit-made", MFD_CLOEXEC);
+    REQUIRE(made_fd != -1 && ftruncate(made_fd, sizeof(*made)) == 0);
+    made = mmap(NULL, sizeof(*made), PROT_READ | PROT_WRITE, MAP_SHARED,
+                made_fd, 0);
+    REQUIRE(made != MAP_FAILED);
+    return made;
+}
+
 /* ---- start -------------------------------------------------------------------- */
 
 struct parcel {
@@ -240,6 +257,8 @@ static void add_fault(struct area *a, const struct give *g)
     f->first = (uint32_t)g->number;
     f->count = g->count;
     f->err = g->err;
+    f->argument = g->argument - 1;
+    f->argument_value = g->argument_value;
 }
 
 static void add_give(struct parcel *p, struct area *a, const struct give *g)
@@ -292,12 +311,12 @@ static struct subject *new_subject(const char *scenario, int *area_fd)
     struct subject *s = calloc(1, sizeof(*s));
 
     REQUIRE(s != NULL);
+    objects_made();
     *area_fd = memory_file("kit-area", NULL, 0);
     REQUIRE(ftruncate(*area_fd, sizeof(*s->area)) == 0);
     s->area = mmap(NULL, sizeof(*s->area), PROT_READ | PROT_WRITE, MAP_SHARED,
                    *area_fd, 0);
     REQUIRE(s->area != MAP_FAILED);
-    s->area->nforeign = leftovers_foreign(s->area->foreign, FOREIGN_SEGMENTS);
     s->output = memory_file("kit-output", NULL, 0);
     s->channel = -1;
     snprintf(s->scenario, sizeof(s->scenario), "%s", scenario);
@@ -321,6 +340,7 @@ static void request_start(struct subject *s, struct parcel *p, int area_fd)
     p->fds[1] = area_fd;
     p->fds[2] = memory_file("kit-parcel", p->at, p->size);
     p->fds[3] = s->output;
+    p->fds[4] = made_fd;
     server_need();
     if (!server_send(&req, p->fds, p->nfds)) {
         server_stop();

@@ -217,6 +217,34 @@ void test_end(void)
 
 /* ---- verdicts ------------------------------------------------------------ */
 
+/* Did a call of any scenario return what a stub returns? */
+static bool met_stub(void)
+{
+    for (struct subject *s = test.subjects; s != NULL; s = s->next)
+        for (struct value *v = s->values; v != NULL; v = v->next)
+            if (v->head.err == ENOSYS &&
+                ((v->head.kind == RECORD_CALL && v->head.value == -1) ||
+                 (v->head.kind == RECORD_CALL_PTR && v->head.value == 0)))
+                return true;
+    return false;
+}
+
+/* Check's XML log drops what is not ASCII: make it visible. */
+static void copy_ascii(char *to, size_t size, const char *from)
+{
+    size_t at = 0;
+
+    for (; *from != '\0' && at + 5 < size; from++) {
+        unsigned char c = (unsigned char)*from;
+
+        if ((c >= ' ' && c <= '~') || c == '\n')
+            to[at++] = (char)c;
+        else
+            at += (size_t)snprintf(to + at, size - at, "\\x%02x", c);
+    }
+    to[at] = '\0';
+}
+
 void test_fail(enum status status, const char *location, const char *format,
                ...)
 {
@@ -231,8 +259,10 @@ void test_fail(enum status status, const char *location, const char *format,
 
     static char kept[sizeof(expected_failure.message)]; /* jumped away from */
 
-    snprintf(kept, sizeof(kept), "%s", message.at != NULL ? message.at : "");
+    copy_ascii(kept, sizeof(kept), message.at != NULL ? message.at : "");
     text_free(&message);
+    if (status != BROKEN && met_stub())
+        status = NOT_STARTED;
     if (expected_failure.armed) {
         memcpy(expected_failure.message, kept, sizeof(kept));
         expected_failure.status = status;

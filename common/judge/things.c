@@ -224,6 +224,8 @@ void judges_object(char kind, int id)
 {
     new_thing(
         (struct thing){.kind = THING_OBJECT, .object = kind, .number = id});
+    if (!made_has(objects_made(), kind, id))
+        made_add(objects_made(), kind, id);
 }
 
 bool things_own_object(char kind, int id)

@@ -91,6 +91,36 @@ static void look(struct watch *w, const char *what)
     }
 }
 
+struct nap_search {
+    unsigned long long print;
+    unsigned same;
+    struct timespec last;
+};
+
+static bool is_asleep(struct subject *s, void *arg)
+{
+    struct nap_search *n = arg;
+    unsigned long long print, cpu_ms;
+
+    if (s->done || s->ended)
+        return true;
+    if (elapsed_ms(&n->last) < 4)
+        return false;
+    clock_gettime(CLOCK_MONOTONIC, &n->last);
+    n->same = processes_asleep(&print, &cpu_ms) && print == n->print
+                  ? n->same + 1
+                  : 0;
+    n->print = print;
+    return n->same >= 2;
+}
+
+void(await_asleep)(struct subject *s)
+{
+    struct nap_search n = {.print = 0};
+
+    wait_until(s, is_asleep, &n, NULL, true, "your program waits");
+}
+
 static bool is_entered(struct subject *s, void *arg)
 {
     (void)s;

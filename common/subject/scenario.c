@@ -237,6 +237,8 @@ static void place_descriptors(const struct request *req, const int *fds)
     if (req->parcel_bytes > 0)
         scenario_state.parcel =
             map_whole(high[2], req->parcel_bytes, PROT_READ, MAP_PRIVATE);
+    scenario_state.made = map_whole(high[4], sizeof(struct made),
+                                    PROT_READ | PROT_WRITE, MAP_SHARED);
     dup2(high[3], STDOUT_FILENO);
     dup2(high[3], STDERR_FILENO);
     for (unsigned i = 1; i < FIXED_FDS; i++)

@@ -29,6 +29,7 @@
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
@@ -85,8 +86,18 @@ static void apply_chaos(struct passing *p, struct fault *f, enum kind kind)
         p->limit_bytes = 1 + (x >> 16) % 13;
 }
 
+static bool counts(const struct fault *f, const char *name, const char *family,
+                   const int64_t *args, unsigned nargs)
+{
+    if (!is_meant(f->call, name, family))
+        return false;
+    return f->argument < 0 || ((unsigned)f->argument < nargs &&
+                               args[f->argument] == f->argument_value);
+}
+
 static void apply_faults(struct passing *p, const char *name,
-                         const char *family, enum kind kind)
+                         const char *family, enum kind kind,
+                         const int64_t *args, unsigned nargs)
 {
     struct area *a = scenario_state.area;
 
@@ -95,7 +106,7 @@ static void apply_faults(struct passing *p, const char *name,
 
         if (strcmp(f->call, "*") == 0) {
             apply_chaos(p, f, kind);
-        } else if (is_meant(f->call, name, family)) {
+        } else if (counts(f, name, family, args, nargs)) {
             unsigned n = atomic_fetch_add(&f->seen, 1) + 1;
 
             if (n < f->first || n - f->first >= f->count)
@@ -131,7 +142,7 @@ static struct passing enter(const char *name, const char *family,
         p.log->nargs = nargs;
         p.log->pid = getpid();
     }
-    apply_faults(&p, name, family, kind);
+    apply_faults(&p, name, family, kind, args, nargs);
     errno = p.err != 0 ? p.err : saved;
     return p;
 }
@@ -272,6 +283,7 @@ SHIM4(int, epoll_wait, poll, MAY_BREAK, int, struct epoll_event *, int, int)
 SHIM0(pid_t, fork, fork, PLAIN)
 SHIM1(pid_t, wait, waitpid, MAY_BREAK, int *)
 SHIM3(pid_t, waitpid, waitpid, MAY_BREAK, pid_t, int *, int)
+SHIM4(pid_t, wait4, waitpid, MAY_BREAK, pid_t, int *, int, struct rusage *)
 SHIM4(int, waitid, waitpid, MAY_BREAK, idtype_t, id_t, siginfo_t *, int)
 SHIM3(int, execve, exec, PLAIN, const char *, char *const *, char *const *)
 SHIM2(int, execv, exec, PLAIN, const char *, char *const *)
@@ -282,17 +294,13 @@ SHIM3(int, sigaction, sigaction, PLAIN, int, const struct sigaction *,
 SHIM3(int, sigprocmask, sigmask, PLAIN, int, const sigset_t *, sigset_t *)
 
 SHIM2(key_t, ftok, ftok, PLAIN, const char *, int)
-SHIM3(int, shmget, shmget, PLAIN, key_t, size_t, int)
 SHIM3(void *, shmat, shmat, PLAIN, int, const void *, int)
 SHIM1(int, shmdt, shmdt, PLAIN, const void *)
-SHIM3(int, semget, semget, PLAIN, key_t, int, int)
 SHIM3(int, semop, semop, MAY_BREAK, int, struct sembuf *, size_t)
 SHIM4(int, semtimedop, semop, MAY_BREAK, int, struct sembuf *, size_t,
       const struct timespec *)
-SHIM2(int, msgget, msgget, PLAIN, key_t, int)
 SHIM4(int, msgsnd, msgsnd, MAY_BREAK, int, const void *, size_t, int)
 SHIM5(ssize_t, msgrcv, msgrcv, MAY_BREAK, int, void *, size_t, long, int)
-SHIM3(int, msgctl, msgctl, PLAIN, int, int, struct msqid_ds *)
 
 SHIM1(int, shm_unlink, shm_unlink, PLAIN, const char *)
 SHIM6(void *, mmap, mmap, PLAIN, void *, size_t, int, int, int, off_t)
@@ -400,20 +408,6 @@ int shim_openat(int dir, const char *path, int flags, ...)
          ARG(path), flags, mode);
 }
 
-int shim_semctl(int id, int num, int cmd, ...);
-int shim_semctl(int id, int num, int cmd, ...)
-{
-    va_list rest;
-
-    va_start(rest, cmd);
-
-    long last = last_argument(rest);
-
-    va_end(rest);
-    PASS(int, semctl, semctl, PLAIN, semctl(id, num, cmd, last), id, num, cmd,
-         last);
-}
-
 /* ---- calls that name an object ---------------------------------------- */
 
 static void name_object(const struct passing *p, const char *name)
@@ -471,33 +465,105 @@ sem_t *shim_sem_open(const char *name, int flags, ...)
 
 /* ---- calls with a rule of their own ----------------------------------- */
 
-/* A segment that was there before the test, and is not the test's own, is
- * somebody else's: it is not removed, whatever the student's code thinks. */
-static bool is_foreign(int id)
+/*
+ * System V objects: what the code makes is listed, and only what is listed
+ * can be removed.  An object is made by a call with IPC_PRIVATE, or by one
+ * with IPC_CREAT for a key that had none.
+ */
+static void list_made(int kind, int id, bool is_new)
 {
-    const struct area *a = scenario_state.area;
+    if (id != -1 && is_new && scenario_state.made != NULL)
+        made_add(scenario_state.made, kind, id);
+}
 
-    for (uint32_t i = 0; a != NULL && i < a->nforeign && i < FOREIGN_SEGMENTS;
-         i++)
-        if (a->foreign[i] == id)
-            return true;
+static bool may_remove(int kind, int id, int cmd)
+{
+    if (cmd != IPC_RMID || scenario_state.made == NULL ||
+        made_has(scenario_state.made, kind, id))
+        return true;
+    errno = EPERM;
     return false;
 }
 
-static int guarded_shmctl(int id, int cmd, struct shmid_ds *ds)
+static bool makes_new(key_t key, int flags, int found)
 {
-    if (cmd == IPC_RMID && is_foreign(id)) {
-        errno = EPERM;
-        return -1;
-    }
-    return shmctl(id, cmd, ds);
+    return key == IPC_PRIVATE || ((flags & IPC_CREAT) != 0 && found == -1);
+}
+
+static int listed_shmget(key_t key, size_t size, int flags)
+{
+    bool is_new = makes_new(key, flags, shmget(key, 0, 0));
+    int id = shmget(key, size, flags);
+
+    list_made('m', id, is_new);
+    return id;
+}
+
+static int listed_semget(key_t key, int n, int flags)
+{
+    bool is_new = makes_new(key, flags, semget(key, 0, 0));
+    int id = semget(key, n, flags);
+
+    list_made('s', id, is_new);
+    return id;
+}
+
+static int listed_msgget(key_t key, int flags)
+{
+    bool is_new = makes_new(key, flags, msgget(key, 0));
+    int id = msgget(key, flags);
+
+    list_made('q', id, is_new);
+    return id;
+}
+
+int shim_shmget(key_t key, size_t size, int flags);
+int shim_shmget(key_t key, size_t size, int flags)
+{
+    PASS(int, shmget, shmget, PLAIN, listed_shmget(key, size, flags), key,
+         ARG(size), flags);
+}
+
+int shim_semget(key_t key, int n, int flags);
+int shim_semget(key_t key, int n, int flags)
+{
+    PASS(int, semget, semget, PLAIN, listed_semget(key, n, flags), key, n,
+         flags);
+}
+
+int shim_msgget(key_t key, int flags);
+int shim_msgget(key_t key, int flags)
+{
+    PASS(int, msgget, msgget, PLAIN, listed_msgget(key, flags), key, flags);
 }
 
 int shim_shmctl(int id, int cmd, struct shmid_ds *ds);
 int shim_shmctl(int id, int cmd, struct shmid_ds *ds)
 {
-    PASS(int, shmctl, shmctl, PLAIN, guarded_shmctl(id, cmd, ds), id, cmd,
-         ARG(ds));
+    PASS(int, shmctl, shmctl, PLAIN,
+         may_remove('m', id, cmd) ? shmctl(id, cmd, ds) : -1, id, cmd, ARG(ds));
+}
+
+int shim_msgctl(int id, int cmd, struct msqid_ds *ds);
+int shim_msgctl(int id, int cmd, struct msqid_ds *ds)
+{
+    PASS(int, msgctl, msgctl, PLAIN,
+         may_remove('q', id, cmd) ? msgctl(id, cmd, ds) : -1, id, cmd, ARG(ds));
+}
+
+int shim_semctl(int id, int num, int cmd, ...);
+int shim_semctl(int id, int num, int cmd, ...)
+{
+    va_list rest;
+
+    va_start(rest, cmd);
+
+    long last = last_argument(rest);
+
+    va_end(rest);
+    PASS(int, semctl, semctl, PLAIN,
+         may_remove('s', id, cmd) ? semctl(id, num, cmd, last) : -1, id, num,
+         cmd, last);
 }
 
 /* kill(-1) ends every process that the user may end: after a failed fork()

@@ -10,6 +10,7 @@
 struct scenario_state {
     int channel;
     struct area *area;
+    struct made *made;
     const unsigned char *parcel;
     size_t parcel_bytes;
     int shared_fds[PARCEL_FDS]; /* of what was handed over, by index */
