@@ -10,7 +10,7 @@
  *
  *     demo_pipes talk - < file | demo_pipes listen -
  */
-#include "../../common/demo.h"
+#include "demo.h"
 #include "pipes.h"
 
 #include <fcntl.h>

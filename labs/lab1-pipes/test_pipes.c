@@ -6,7 +6,7 @@
  * pipes.c in a process of its own, a TEST starts it, plays the other end of
  * the pipe and decides; a TOOL is a small program that pipes.c is to run.
  */
-#include "../../common/kit.h"
+#include "kit.h"
 #include "pipes.h"
 
 #include <arpa/inet.h>
@@ -16,10 +16,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
-
-/* All processes of the scenario sleep, in whatever call: what could happen
- * without the test's help has happened. */
-#define AWAIT_ASLEEP(s) await_blocked((s), "*")
 
 enum {
     GUARD_BYTES = 64,    /* behind a buffer: must stay as it was */
@@ -187,6 +183,17 @@ HELPER void expect_death(struct subject *s, const char *name, int sig)
            status_text(status));
 }
 
+/* Which descriptors the tool "fds" has seen, each with a space behind it.
+ * Valgrind has descriptors of its own, which programs inherit: with it this is
+ * not looked at. */
+HELPER void expect_fds(const char *got, size_t size, const char *fds,
+                       const char *expected)
+{
+    if (!under_valgrind())
+        EXPECT(size == strlen(fds) && memcmp(got, fds, size) == 0, expected,
+               "it has open: %.*s", (int)size, got);
+}
+
 /* Bytes that came through a pipe against those that should have. */
 HELPER void expect_same(const void *got, size_t got_size, const void *data,
                         size_t size)
@@ -302,7 +309,7 @@ TOOL(die)
     return 0;
 }
 
-/* fds: prints which descriptors it has open, then copies. */
+/* fds [and copy]: prints which descriptors it has open, then copies. */
 TOOL(fds)
 {
     char text[512] = "";
@@ -313,8 +320,10 @@ TOOL(fds)
             used +=
                 (size_t)snprintf(text + used, sizeof(text) - used, "%d ", fd);
     put(1, text, used);
-    if (argc > 1)
+    if (argc > 1) {
+        put(1, "| ", 2);
         copy_all();
+    }
     return 0;
 }
 
@@ -455,7 +464,7 @@ HELPER struct subject *read_in_pieces(const unsigned char *data, size_t size,
 
     for (size_t done = 0; done < size; done += piece) {
         if (done > 0)
-            AWAIT_ASLEEP(s);
+            await_asleep(s);
         peer_write(p.w, data + done, size - done < piece ? size - done : piece);
     }
     shut(&p.w);
@@ -536,8 +545,9 @@ TEST(read, read_reports_a_real_error)
     s = START(read_full, FD("in", p.r), INT("size", 50),
               SHORT("read", 1, 1, 20), FAIL("read", 2, 1000, EIO));
     finish(s);
-    if (calls_made(s, "read") > 1) /* else the fault was not met */
-        expect_error(s, "read", EIO);
+    expect_at_least(s, "read", -1);
+    if (calls_made(s, "read") > 1 && call_result(s, "read", 0) == 20)
+        expect_error(s, "read", EIO); /* else the fault was not met */
 }
 
 /* ------------------------------------------------------------------------
@@ -667,7 +677,7 @@ TEST(write, write_says_epipe_when_the_reader_leaves_midway)
     struct subject *s =
         START(write_full, FD("out", p.w), BYTES("data", data, size));
 
-    AWAIT_ASLEEP(s);
+    await_asleep(s);
     shut(&p.r);
     finish(s);
     expect_error(s, "write", EPIPE);
@@ -833,10 +843,10 @@ TEST(messages, recv_joins_a_length_that_comes_in_pieces)
         START(recv, FD("in", p.r), INT("cap", 100), INT("calls", 1));
     for (size_t i = 0; i < 4; i++) {
         peer_write(p.w, frame + i, 1);
-        AWAIT_ASLEEP(s);
+        await_asleep(s);
     }
     peer_write(p.w, frame + 4, 30);
-    AWAIT_ASLEEP(s);
+    await_asleep(s);
     peer_write(p.w, frame + 34, 50);
     finish(s);
     expect_return(s, "recv 1", 80);
@@ -1151,8 +1161,7 @@ TEST(capture, capture_leaks_no_descriptor_into_the_program)
     expect_return(s, "capture", 0);
     size_t n;
     const char *fds = got_bytes(s, "out", &n);
-    EXPECT(n == 6 && memcmp(fds, "0 1 2 ", 6) == 0,
-           "the program has open: 0 1 2", "it has open: %.*s", (int)n, fds);
+    expect_fds(fds, n, "0 1 2 ", "the program has open: 0 1 2");
     expect_nothing_left(s);
 }
 
@@ -1179,8 +1188,7 @@ TEST(capture, capture_works_when_0_1_and_2_are_closed)
                  cases[i].closed & 1 ? "0 " : "",
                  cases[i].closed & 2 ? "1 " : "",
                  cases[i].closed & 4 ? "2 " : "", cases[i].fds);
-        EXPECT(n == strlen(cases[i].fds) && memcmp(fds, cases[i].fds, n) == 0,
-               expected, "it has open: %.*s", (int)n, fds);
+        expect_fds(fds, n, cases[i].fds, expected);
         expect_int(s, "0 is open", !(cases[i].closed & 1));
         expect_int(s, "1 is open", !(cases[i].closed & 2));
     }
@@ -1385,9 +1393,9 @@ TEST(pipeline, pipeline_leaves_no_end_open_in_any_program)
     size_t n = sizeof(got);
 
     run_line("fds and copy|fds and copy|fds and copy", "", 0, got, &n);
-    EXPECT(n == 18 && memcmp(got, "0 1 2 0 1 2 0 1 2 ", 18) == 0,
-           "each program has open: 0 1 2",
-           "from the last one to the first: %.*s", (int)n, got);
+    expect_fds(got, n, "0 1 2 | 0 1 2 | 0 1 2 | ",
+               "each program has open, from the last to the first: "
+               "0 1 2 | 0 1 2 | 0 1 2 |");
 }
 
 TEST(pipeline, pipeline_ends_the_first_when_the_last_has_enough)
@@ -1643,7 +1651,7 @@ TEST(log, log_shows_nothing_of_a_record_until_all_of_it_fits)
     peer_write(p.w, filler, sizeof(filler));
     struct subject *s =
         START(log, LEND_FD("out", p.w), BYTES("rec", rec, sizeof(rec)));
-    AWAIT_ASLEEP(s);
+    await_asleep(s);
     int waiting = bytes_waiting(p.r);
     EXPECT(waiting == (int)sizeof(filler),
            "no byte of a record of 2000 while the pipe has room for 1096",
@@ -1838,7 +1846,7 @@ TEST(gate, gate_holds_everybody_until_it_is_opened)
 
     await(s, "init");
     expect_return(s, "init", 0);
-    AWAIT_ASLEEP(s);
+    await_asleep(s);
     unsigned early = atomic_load(passed);
     if (early > 0 || was_told(s, "wait 0"))
         expect_return(s, "wait 0", 0);
@@ -1874,7 +1882,7 @@ TEST(gate, gate_lets_nobody_go_before_the_last_has_come)
     expect_return(s, "init", 0);
     await(s, "open");
     expect_return(s, "open", 0);
-    AWAIT_ASLEEP(s);
+    await_asleep(s);
     if (was_told(s, "wait 0"))
         expect_return(s, "wait 0", 0);
     EXPECT(atomic_load(passed) == 0,
@@ -2089,8 +2097,7 @@ TEST(converse, converse_gives_the_program_the_callers_signals)
     expect_return(s, "converse", 0);
     size_t n;
     const char *fds = got_bytes(s, "out", &n);
-    EXPECT(n == 6 && memcmp(fds, "0 1 2 ", 6) == 0,
-           "the program has open: 0 1 2", "it has open: %.*s", (int)n, fds);
+    expect_fds(fds, n, "0 1 2 ", "the program has open: 0 1 2");
 }
 
 TEST(converse, converse_survives_signals_and_short_transfers)
