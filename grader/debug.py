@@ -27,7 +27,7 @@ def debug(kit: Kit, lab: Lab, folder: Path, test: str) -> int:
         built = build_step.build(kit, lab, submission, place)
         if built.status:
             return _not_built("the lab does not build", built.errors)
-        return run.debug(built, place, test)
+        return run.debug(lab, built, place, test)
     finally:
         run.sweep(place)
         place.close()

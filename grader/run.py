@@ -61,7 +61,8 @@ def why_no_namespaces(isolation: Isolation) -> str:
         return "bubblewrap is not installed (apt-get install bubblewrap)"
     place = Place(isolation)
     try:
-        argv = place.command(["true"], JUDGE, [], ".")
+        place.make("probe")
+        argv = place.command(["true"], JUDGE, [Mount("probe")], "probe")
         done = process.run(argv, timeout_s=10, cwd="/", env=place.environment,
                            uid=place.start_as)
     finally:
@@ -127,6 +128,10 @@ def _run_judge(lab: Lab, build: Build, place: Place, only: Sequence[str],
             judge += ["--only", name]
         for name in skip:
             judge += ["--skip", name]
+        for name in lab.files:
+            judge += ["--source", name]
+        if place.isolation.kind == NONE:
+            judge.append("--shared")
         if valgrind:
             judge.append("--valgrind")
         judge += ["--", *(valgrind or []), place.path("out/subject")]
@@ -171,13 +176,25 @@ def _read_xml(folder: Path) -> Iterable[bytes]:
             yield file.read(_VALGRIND_FILE_CAP)
 
 
+def list_tests(judge: Path) -> List[Tuple[str, str]]:
+    """(group, name) of every test that the test file has."""
+    done = process.run([str(judge), "--list"], timeout_s=10)
+    if done.status != 0:
+        raise KitError(f"{judge} --list: {text.clean(done.stderr, 500, 5)}")
+    pairs = (line.split() for line in text.decode(done.stdout).splitlines())
+    return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
+
+
 # ------------------------------------------------------------------- debug
 
 
-def debug(build: Build, place: Place, test: str) -> int:
+def debug(lab: Lab, build: Build, place: Place, test: str) -> int:
     """The judge on this terminal, with --debug, for one test."""
-    argv = [str(build.judge), "--events-fd", "2", "--xml", "/dev/null", "--only", test,
-            "--debug", "--", str(build.subject)]
+    argv = [str(build.judge), "--xml", "/dev/null", "--only", test, "--shared",
+            "--debug"]
+    for name in lab.files:
+        argv += ["--source", name]
+    argv += ["--", str(build.subject)]
     env = {**os.environ, **place.environment, "TERM": os.environ.get("TERM", "dumb"),
            "HOME": os.environ.get("HOME", "/tmp")}
     return process.run_on_terminal(argv, str(place.folder / "out"), env)
@@ -206,14 +223,15 @@ def _sweep_uid(uid: int) -> None:
         # As that user: reaches every process of his at one stroke, and no other.
         process.run(["sh", "-c", "kill -KILL -1"], timeout_s=5, cwd="/", uid=uid)
         time.sleep(0.01)
-    for kind, option in (("shm", "-m"), ("msg", "-q"), ("sem", "-s")):
-        for object_id in _sysv_objects(kind, uid):
+    for kind, column, option in (("shm", "shmid", "-m"), ("msg", "msqid", "-q"),
+                                 ("sem", "semid", "-s")):
+        for object_id in _sysv_objects(kind, column, uid):
             process.run(["ipcrm", option, object_id], timeout_s=5, cwd="/", uid=uid)
     for folder in ("/dev/shm", "/dev/mqueue", "/tmp", "/var/tmp"):
         _remove_files_of(Path(folder), uid)
 
 
-def _sysv_objects(kind: str, uid: int) -> List[str]:
+def _sysv_objects(kind: str, column: str, uid: int) -> List[str]:
     try:
         lines = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()
     except OSError:
@@ -221,7 +239,7 @@ def _sysv_objects(kind: str, uid: int) -> List[str]:
     if not lines:
         return []
     names = lines[0].split()
-    owner, maker, ident = (names.index(n) for n in ("uid", "cuid", f"{kind}id"))
+    owner, maker, ident = (names.index(n) for n in ("uid", "cuid", column))
     rows = (line.split() for line in lines[1:])
     return [row[ident] for row in rows if str(uid) in (row[owner], row[maker])]
 

@@ -76,11 +76,12 @@ def _failure(score: LabScore, outcome: Outcome, origin: str, style: Style) -> Li
 
 def rows_as_lines(rows: Sequence[Tuple[str, str]], style: Style) -> List[str]:
     """Labels in a column, text beside them."""
+    rows = [(words.labelled(label), text) for label, text in rows]
     column = max((len(label) for label, _ in rows), default=0) + 2
     lines = []
     for label, text in rows:
         # A command is to be copied: never broken into two lines.
-        width = 10_000 if label == "again" else style.width
+        width = 10_000 if label == "again:" else style.width
         wrapped = _wrapped(text, 2 + column, width)
         wrapped[0] = "  " + label.ljust(column) + wrapped[0][2 + column:]
         lines += wrapped

@@ -6,6 +6,7 @@ markup.
 
 from __future__ import annotations
 
+import io
 from typing import Iterable, List, Optional, Sequence, TextIO
 
 from rich.console import Console
@@ -22,7 +23,7 @@ from grader.report import words
 from grader.report.quick import mark_of
 from grader.report.style import Style
 
-_LABEL_WIDTH = len("left behind")
+_LABEL_WIDTH = len("left behind:")
 _INDENT = 4
 
 
@@ -35,7 +36,17 @@ def console_for(stream: TextIO, style: Style) -> Console:
 def render(report: Report, stream: TextIO, style: Style,
            written_to: Optional[str] = None) -> None:
     """The report, then the table of labs and the total."""
-    console = console_for(stream, style)
+    if style.color:
+        _render(report, console_for(stream, style), style, written_to)
+        return
+    page = io.StringIO()
+    _render(report, console_for(page, style), style, written_to)
+    for line in page.getvalue().splitlines():
+        stream.write(line.rstrip() + "\n")
+
+
+def _render(report: Report, console: Console, style: Style,
+            written_to: Optional[str]) -> None:
     for score in report.labs:
         _lab(console, score, report.origin, style)
     _summary(console, report, style)
@@ -128,7 +139,7 @@ def _rows(rows: Iterable[Sequence[str]], label_width: int = _LABEL_WIDTH) -> Tab
     table.add_column(width=label_width, no_wrap=True)
     table.add_column(overflow="fold")
     for label, content in rows:
-        table.add_row(Text(label, style="dim"), Text(content))
+        table.add_row(Text(words.labelled(label), style="dim"), Text(content))
     return table
 
 
@@ -150,7 +161,8 @@ def _again(console: Console, rows: words.Rows) -> None:
     """A command is to be copied: never broken into two lines."""
     for label, command in rows:
         if label == "again":
-            line = Text(" " * _INDENT + label.ljust(_LABEL_WIDTH + 2), style="dim")
+            start = " " * _INDENT + words.labelled(label).ljust(_LABEL_WIDTH + 2)
+            line = Text(start, style="dim")
             line.append(command, style="not dim cyan")
             console.print(line, soft_wrap=True)
 

@@ -80,6 +80,11 @@ def failure_rows(lab: Lab, outcome: Outcome, origin: str) -> Rows:
     return rows
 
 
+def labelled(label: str) -> str:
+    """expected -> expected:"""
+    return label + ":" if label and ":" not in label else label
+
+
 def printed_lines(outcome: Outcome) -> List[str]:
     return outcome.output.split("\n") if outcome.output else []
 

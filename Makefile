@@ -1,0 +1,79 @@
+# The one entry point of the IPC lab kit.  It gives names to commands; what
+# they do is in grader/ (python3 -m grader --help).  Bare `make` prints help.
+
+PYTHON ?= /usr/bin/python3
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# Generated files go to build/; Python's own as well.
+export PYTHONPYCACHEPREFIX := build/pycache
+grader := $(PYTHON) -m grader
+
+# Labs are discovered: labs/lab4-sysv-shm gives lab4 and demo4.
+numbers := $(sort $(foreach d,$(wildcard labs/lab*-*/lab.toml), \
+	$(firstword $(subst -, ,$(patsubst labs/lab%,%,$(d))))))
+labs := $(addprefix lab,$(numbers))
+demos := $(addprefix demo,$(numbers))
+
+# What the variables of a command line become: LAB="1 4" and TEST="a b" may
+# name more than one.
+lab_options = $(foreach n,$(LAB),--lab $(n))
+test_options = $(foreach t,$(TEST),--test $(t))
+from_option = $(if $(FROM),--from "$(FROM)")
+common_options = $(from_option) $(if $(ISOLATION),--isolation $(ISOLATION)) \
+	$(if $(JOBS),--jobs $(JOBS))
+
+# `make setup grade` and `make -j setup test` run setup first.
+ifneq ($(filter setup,$(MAKECMDGOALS)),)
+first := setup
+endif
+# The kit's own tests need more packages than grading does.
+setup_for := $(if $(filter test check-kit figures bench-grader,$(MAKECMDGOALS)),all,run)
+
+goals := grade debug doctor test check-kit stubs figures bench-grader
+.PHONY: help setup clean $(goals) $(labs) $(demos)
+$(goals) $(labs) $(demos): | $(first)
+
+help: ## this list
+	@echo "Commands ($(labs)):"
+	@sed -n 's/^\([$$a-z()-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
+	sed -e 's/^$$(labs)/labN/' -e 's/^$$(demos)/demoN/' | \
+	awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+
+setup: ## install what is missing (Debian, Ubuntu; as root or with sudo)
+	@sh grader/setup.sh $(setup_for)
+
+$(labs): ## build lab N and run its tests at once [TEST=name FROM=dir]
+	@$(grader) grade --quick --lab $(@:lab%=%) $(test_options) $(common_options)
+
+grade: ## everything: tests, Valgrind, leftovers, score [LAB=4 FROM=dir STRICT=1 JSON=file JOBS=n TEST=name ISOLATION=uid]
+	@$(grader) grade $(lab_options) $(test_options) $(common_options) \
+		$(if $(STRICT),--strict) $(if $(JSON),--json "$(JSON)")
+
+debug: ## gdb in the process that runs your code: LAB=4 TEST=name
+	@$(grader) debug $(if $(LAB),--lab $(LAB)) $(if $(TEST),--test $(TEST)) $(from_option)
+
+$(demos): ## build the demo program of lab N and say how to run it [FROM=dir]
+	@$(grader) demo --lab $(@:demo%=%) $(from_option)
+
+doctor: ## what this machine can and cannot do
+	@$(grader) doctor
+
+test: ## the kit's own tests [PYTEST_ARGS=...]
+	@$(PYTHON) -m grader.tests $(PYTEST_ARGS)
+
+check-kit: ## solutions full, stubs 0, every mistake caught, handouts agree [LAB=4]
+	@$(grader) check-kit $(lab_options) $(if $(JOBS),--jobs $(JOBS)) \
+		$(if $(REPEAT),--repeat $(REPEAT))
+
+stubs: ## make the stubs in labs/ from solutions/ (overwrites your work there)
+	@$(grader) stubs
+
+figures: ## draw handouts/figures/*.svg from their .dot
+	@$(grader) figures
+
+bench-grader: ## time the grader against the bare commands
+	@$(PYTHON) -m grader.bench
+
+clean: ## remove everything that is generated
+	@rm -rf build
