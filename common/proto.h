@@ -23,6 +23,8 @@
 
 #define ENV_CONTROL "KIT_CONTROL" /* descriptor of the control socket */
 #define ENV_SUBJECT "KIT_SUBJECT" /* path of the subject program */
+/* Set under Valgrind, which explains a crash itself. */
+#define ENV_NO_CRASH_RECORD "KIT_NO_CRASH_RECORD"
 
 enum {
     NAME_BYTES = 32,     /* a name, with its null byte */
@@ -31,6 +33,7 @@ enum {
     PARCEL_FDS = 16,     /* descriptors handed over by a test at most */
     FIXED_FDS = 5,       /* sent first: channel, area, parcel, output, made */
     FIRST_GIVEN_FD = 3,  /* where handed over descriptors appear */
+    LAST_LOW_FD = 63,    /* below: kept free for the scenario */
     FIRST_KIT_FD = 500,  /* the runtime's own descriptors live above this */
     GATES = 64,
     FAULTS = 16,

@@ -157,6 +157,7 @@ struct process {
  * server and the judge's own helpers.  Returns how many; *list is to be
  * freed. */
 size_t processes_list(struct process **list);
+char process_state(pid_t pid); /* '?': there is none */
 /* Are `pid` or any of its ancestors below the judge equal to `root`? */
 bool process_is_below(const struct process *list, size_t n, pid_t pid,
                       pid_t root);

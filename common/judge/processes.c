@@ -61,6 +61,13 @@ static bool read_stat(pid_t pid, struct process *p)
     return true;
 }
 
+char process_state(pid_t pid)
+{
+    struct process p;
+
+    return read_stat(pid, &p) ? p.state : '?';
+}
+
 static size_t list_all(struct process **list)
 {
     DIR *dir = opendir("/proc");

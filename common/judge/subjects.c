@@ -53,6 +53,16 @@ static void add_payload(struct subject *s, const struct record *r,
     v->got += r->payload_bytes;
 }
 
+/* Waits until the process has stopped itself, as it does after the record;
+ * else SIGCONT would come too early. */
+static void wait_for_stop(pid_t pid)
+{
+    struct timespec nap = {.tv_nsec = 1000000};
+
+    for (int round = 0; round < 1000 && process_state(pid) != 'T'; round++)
+        nanosleep(&nap, NULL);
+}
+
 static void note_crash(struct subject *s, const struct record *r)
 {
     struct process *list;
@@ -63,6 +73,7 @@ static void note_crash(struct subject *s, const struct record *r)
     free(list);
     if (!ours)
         return;
+    wait_for_stop(r->pid);
     locate(r->pid, r->pid, where, sizeof(where), location, sizeof(location));
     if (location[0] != '\0' && test.location[0] == '\0')
         snprintf(test.location, sizeof(test.location), "%s", location);

@@ -230,6 +230,8 @@ static void place_descriptors(const struct request *req, const int *fds)
 
     for (unsigned i = 0; i < FIXED_FDS + req->nfds; i++)
         high[i] = keep_high(fds[i]);
+    for (int fd = FIRST_GIVEN_FD; fd <= LAST_LOW_FD; fd++)
+        close(fd);
     scenario_state.channel = high[0];
     scenario_state.area = map_whole(high[1], sizeof(struct area),
                                     PROT_READ | PROT_WRITE, MAP_SHARED);
@@ -291,7 +293,7 @@ static void fresh_signals(void)
         signal(sig, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    if (getenv("KIT_NO_CRASH_REPORT") == NULL)
+    if (getenv(ENV_NO_CRASH_RECORD) == NULL)
         catch_crashes();
 }
 

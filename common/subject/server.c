@@ -6,6 +6,7 @@
  * a request, and the server forks: every scenario has a fresh process.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -74,9 +75,8 @@ static void serve_request(int control, int children)
     pid_t pid = fork();
 
     if (pid == 0) {
-        close(control);
         close(children);
-        scenario_main(&req, fds);
+        scenario_main(&req, fds); /* closes control as well: it is low */
     }
     answer(control, 1, pid, pid == -1 ? errno : 0);
     for (size_t i = 0; i < nfds; i++)
@@ -94,6 +94,21 @@ static void report_ended_children(int control, int children)
         answer(control, 0, pid, status);
 }
 
+/*
+ * Fills the low descriptors, so that what is opened from now on (by Valgrind
+ * too: a log a process) lies above them.  A scenario closes them again, and
+ * finds 3, 4, ... free whatever runs it.
+ */
+static void fill_low_descriptors(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    while (null != -1 && null <= LAST_LOW_FD)
+        null = fcntl(null, F_DUPFD_CLOEXEC, 0);
+    if (null != -1)
+        close(null);
+}
+
 static void serve(int control)
 {
     sigset_t child;
@@ -101,6 +116,7 @@ static void serve(int control)
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_BLOCK, &child, NULL);
+    fill_low_descriptors();
 
     int children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
     struct pollfd fds[] = {{.fd = control, .events = POLLIN},

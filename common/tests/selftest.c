@@ -83,6 +83,13 @@ int make_segment(key_t key, size_t size_bytes)
     return shmget(key, size_bytes, IPC_CREAT | IPC_EXCL | 0600);
 }
 
+int shm_control(int id, int command)
+{
+    struct shmid_ds ds;
+
+    return shmctl(id, command, &ds);
+}
+
 int make_segment_loudly(key_t key, size_t size_bytes)
 {
     printf("making a segment\n");

@@ -19,6 +19,7 @@ int refuse(int err);
 int not_written(void);
 void *no_address(void);
 int make_segment(key_t key, size_t size_bytes);
+int shm_control(int id, int command); /* shmctl, with an information block */
 int make_segment_loudly(key_t key, size_t size_bytes);
 
 /* Hangs, each in another call. */

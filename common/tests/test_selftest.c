@@ -208,6 +208,24 @@ SCENARIO(pass_gates)
         ;
 }
 
+TEST(steps, a_process_that_waits_in_any_call_is_seen_asleep)
+{
+    struct ends in = new_pipe(), out = new_pipe();
+    struct subject *s = START(copy_in, FD("in", in.r), FD("out", out.w));
+    struct subject *gate = START(pass_gates, NOTHING);
+
+    await_asleep(s);
+    await_asleep(gate);
+    EXPECT(was_told(gate, "first"), "it got that far", "it did not");
+    shut(&in.w);
+    let_go(gate, "go");
+    let_go(gate, "child");
+    let_go(gate, "end");
+    finish(s);
+    finish(gate);
+    await_asleep(s);
+}
+
 TEST(steps, gates_hold_every_process_until_they_are_opened)
 {
     struct subject *s = START(pass_gates, NOTHING);
@@ -319,15 +337,15 @@ HELPER void hangs(int how)
 }
 
 #ifdef KIT_JUDGE
-/* Words with a place in the student's file: not under Valgrind, where the
- * stack is Valgrind's own. */
-HELPER void says_place(const char *words)
+/* Words that the judge finds in the process itself: not under Valgrind, whose
+ * own the stack and the signals are. */
+HELPER void says_native(const char *words)
 {
     if (!under_valgrind())
         says(words);
 }
 #else
-HELPER void says_place(const char *words)
+HELPER void says_native(const char *words)
 {
     (void)words;
 }
@@ -337,7 +355,7 @@ TEST(hangs, a_reader_that_holds_the_write_end_is_told_so)
 {
     hangs(0);
     says("is blocked in read(fd 3, a pipe)");
-    says_place("in read_own_pipe (selftest.c:");
+    says_native("in read_own_pipe (selftest.c:");
     says("the write end of that pipe is still open in pid");
     says("itself (fd 4)");
     says("close the write end before reading");
@@ -347,7 +365,7 @@ TEST(hangs, the_child_that_holds_the_write_end_is_named)
 {
     hangs(1);
     says("is blocked in read(fd 3, a pipe)");
-    says_place("in read_pipe_of_child (selftest.c:");
+    says_native("in read_pipe_of_child (selftest.c:");
     says("there is no end of file before all are closed");
     says("is blocked in pause");
 }
@@ -363,7 +381,7 @@ TEST(hangs, a_wait_for_a_child_names_the_child)
 {
     hangs(3);
     says("is blocked in wait4 for its child pid");
-    says_place("in wait_for_sleeping_child (selftest.c:");
+    says_native("in wait_for_sleeping_child (selftest.c:");
 }
 
 TEST(hangs, a_semaphore_set_is_named_with_its_values)
@@ -385,7 +403,7 @@ TEST(hangs, a_mutex_is_named)
 {
     hangs(6);
     says("futex (a mutex, condition or semaphore");
-    says_place("in lock_mutex_twice (selftest.c:");
+    says_native("in lock_mutex_twice (selftest.c:");
 }
 
 TEST(hangs, a_process_that_stopped_itself_is_told)
@@ -429,7 +447,7 @@ TEST(hangs, a_busy_loop_is_told_by_its_processor_time)
         finish(s);
     });
     says("a busy loop");
-    says_place("in turn_for_ever (selftest.c:");
+    says_native("in turn_for_ever (selftest.c:");
 }
 
 SCENARIO(nap)
@@ -497,15 +515,15 @@ TEST(crashes, a_null_pointer_is_told_with_its_place)
 {
     crashes(0);
     says("SIGSEGV");
-    says("a null pointer was used");
-    says_place("in use_null (selftest.c:");
+    says_native("a null pointer was used");
+    says_native("in use_null (selftest.c:");
 }
 
 TEST(crashes, the_address_of_a_failed_shmat_is_recognised)
 {
     crashes(1);
-    says("(void *)-1");
-    says_place("in use_failed_address (selftest.c:");
+    says_native("(void *)-1");
+    says_native("in use_failed_address (selftest.c:");
 }
 
 TEST(crashes, other_signals_are_named)
@@ -514,7 +532,7 @@ TEST(crashes, other_signals_are_named)
     says("SIGFPE");
     crashes(3);
     says("SIGABRT");
-    says_place("in call_abort (selftest.c:");
+    says_native("in call_abort (selftest.c:");
     crashes(4);
     says("SIGSEGV");
 }
@@ -533,7 +551,7 @@ TEST(crashes, a_child_that_crashes_is_noted)
 
     finish(s);
     FAILS(FAILED, EXPECT(false, "a note", "none"));
-    says("met SIGSEGV at address 0");
+    says_native("met SIGSEGV at address 0");
 }
 
 TEST(crashes, a_killed_parent_costs_this_test_only)
@@ -800,6 +818,47 @@ TEST(faults, a_planned_failure_does_nothing)
     expect_error(s, "first", ENOSPC);
     expect_error(s, "second", ENOSPC);
     expect_nothing_left(s);
+}
+
+SCENARIO(remove_segment)
+{
+    int id = (int)given_int("id");
+
+    CALL("info", shm_control(id, IPC_STAT));
+    CALL("removed", shm_control(id, IPC_RMID));
+}
+
+TEST(faults, a_fault_can_mean_one_command_of_a_call)
+{
+    int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
+
+    REQUIRE(id != -1);
+    judges_object('m', id);
+
+    struct subject *s = START(remove_segment, INT("id", id),
+                              FAIL_WHEN("shmctl", 1, IPC_RMID, 1, 1, EINVAL));
+
+    finish(s);
+    expect_return(s, "info", 0);
+    expect_error(s, "removed", EINVAL);
+}
+
+TEST(faults, an_object_that_the_run_did_not_make_stays)
+{
+    int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
+    struct shmid_ds ds;
+
+    REQUIRE(id != -1);
+
+    struct subject *s = START(remove_segment, INT("id", id));
+
+    finish(s);
+
+    bool stays = shmctl(id, IPC_STAT, &ds) == 0;
+
+    shmctl(id, IPC_RMID, NULL);
+    expect_error(s, "removed", EPERM);
+    EXPECT(stays, "the segment stays", "it is gone");
 }
 
 /* ---- race control ------------------------------------------------------------------------- */
