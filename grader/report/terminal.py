@@ -135,7 +135,7 @@ def _test_row(test: TestScore, style: Style) -> List[Text]:
 
 
 def _rows(rows: Iterable[Sequence[str]], label_width: int = _LABEL_WIDTH) -> Table:
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=label_width, no_wrap=True)
     table.add_column(overflow="fold")
     for label, content in rows:
