@@ -13,6 +13,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <mqueue.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
@@ -319,6 +320,8 @@ void leftovers_begin(void)
     each_sysv('q', note_sysv, NULL);
     each_file("/dev/shm", note_file, NULL);
     each_file("/dev/mqueue", note_file, NULL);
+    if (!options.shared)
+        each_file("/tmp", note_file, NULL);
 }
 
 static bool sysv_is_ours(const struct sysv *o)
@@ -375,6 +378,34 @@ static void sweep_sysv(const struct sysv *o, void *arg)
         remove_sysv(o);
 }
 
+static int remove_entry(const char *path, const struct stat *st, int type,
+                        struct FTW *at)
+{
+    (void)st;
+    (void)type;
+    (void)at;
+    return remove(path);
+}
+
+/* Where /tmp or the uid is the run's own, what is new there is the run's. */
+static void sweep_temporary(const char *dir, const char *name, void *arg)
+{
+    struct sweep *sweep = arg;
+    char path[320], line[400];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    if (table_has(&before, path) || strcmp(path, test.dir) == 0 ||
+        lstat(path, &st) == -1)
+        return;
+    sweep->count++;
+    snprintf(line, sizeof(line), "%s %s",
+             S_ISSOCK(st.st_mode) ? "socket" : "temporary file", path);
+    charge(S_ISSOCK(st.st_mode) ? "socket" : "file", line);
+    if (sweep->remove)
+        nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static void sweep_file(const char *dir, const char *name, void *arg)
 {
     struct sweep *sweep = arg;
@@ -410,6 +441,8 @@ unsigned leftovers_objects(bool remove)
     each_sysv('q', sweep_sysv, &sweep);
     each_file("/dev/shm", sweep_file, &sweep);
     each_file("/dev/mqueue", sweep_file, &sweep);
+    if (!options.shared)
+        each_file("/tmp", sweep_temporary, &sweep);
     return sweep.count;
 }
 
@@ -495,4 +528,9 @@ void processes_end_all(bool charge)
         if (round == 400) /* a fork server that does not wait for them */
             server_stop();
     }
+    /* What the student's code may have done to the fork server ends here. */
+    if (test.status != PASSED && test.status != NOT_STARTED)
+        server_stop();
+    else if (server_pid() != 0 && process_state(server_pid()) == 'T')
+        server_stop();
 }

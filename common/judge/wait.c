@@ -17,7 +17,7 @@
 
 enum {
     LOOK_EVERY_MS = 20,
-    LOOKS_FOR_A_HANG = 4,
+    LOOKS_FOR_A_HANG = 5,
     CPU_MS = 2000,
     SPIN_MS = 200,
     WALL_MS = 10000,
@@ -52,11 +52,23 @@ static long wall_limit_ms(void)
     return options.valgrind ? limit * VALGRIND_FACTOR : limit;
 }
 
+/* Has the code closed the channel that it did not open? */
+static bool lost_channel(void)
+{
+    for (struct subject *s = test.subjects; s != NULL; s = s->next)
+        if (s->channel == -1 && !s->ended)
+            return true;
+    return false;
+}
+
 static _Noreturn void fail_waiting(const char *what, const char *seen)
 {
     struct text report = {0};
     char location[160];
 
+    if (lost_channel())
+        seen = "your code has closed a descriptor that it did not open: the "
+               "one by which the test hears of it";
     hang_report(&report, location, sizeof(location));
 
     static char kept[4000]; /* test_fail() does not come back */

@@ -36,6 +36,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -605,6 +606,26 @@ int shim_setitimer(__itimer_which_t which, const struct itimerval *value,
     note_timer();
     PASS(int, setitimer, setitimer, PLAIN, setitimer(which, value, old), which,
          ARG(value), ARG(old));
+}
+
+int shim_timerfd_create(clockid_t clock, int flags);
+int shim_timerfd_create(clockid_t clock, int flags)
+{
+    note_timer();
+    PASS(int, timerfd_create, timerfd_create, PLAIN,
+         timerfd_create(clock, flags), clock, flags);
+}
+
+int shim_setsockopt(int fd, int level, int name, const void *value,
+                    socklen_t size);
+int shim_setsockopt(int fd, int level, int name, const void *value,
+                    socklen_t size)
+{
+    if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO))
+        note_timer();
+    PASS(int, setsockopt, setsockopt, PLAIN,
+         setsockopt(fd, level, name, value, size), fd, level, name, ARG(value),
+         size);
 }
 
 int shim_timer_create(clockid_t clock, struct sigevent *event, timer_t *timer);

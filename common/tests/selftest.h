@@ -32,6 +32,7 @@ int receive_from_empty_queue(void);
 int lock_mutex_twice(void);
 int lock_flock_twice(const char *path);
 int stop_itself(void);
+int close_everything(void);
 int accept_nobody(void);
 int receive_from_empty_posix_queue(const char *name);
 

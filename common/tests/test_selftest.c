@@ -679,6 +679,49 @@ TEST(leftovers, posix_objects_are_named)
     leaves(8, "POSIX semaphore /kit-");
 }
 
+SCENARIO(leave_files)
+{
+    leave_file("left.txt");
+    leave_socket("left.sock");
+    leave_file(given_str("path"));
+}
+
+TEST(leftovers, files_and_sockets_are_named_and_removed)
+{
+#ifdef KIT_JUDGE
+    char path[64];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "/tmp%s", new_name());
+
+    struct subject *s = START(leave_files, STR("path", path));
+
+    finish(s);
+    if (options.shared) { /* /tmp is not the run's own: nothing is removed */
+        unlink(path);
+        return;
+    }
+    FAILS(FAILED, expect_nothing_left(s));
+    says("temporary file /tmp/kit-");
+    leftovers_objects(true);
+    EXPECT(stat(path, &st) == -1, "it is removed", "it stays");
+#endif
+}
+
+SCENARIO(close_all)
+{
+    close_everything();
+}
+
+TEST(hangs, code_that_closes_the_descriptors_of_others_is_told_so)
+{
+    FAILS(TIMED_OUT, {
+        struct subject *s = START(close_all, NOTHING);
+        finish(s);
+    });
+    says("has closed a descriptor that it did not open");
+}
+
 TEST(leftovers, a_mapping_is_named)
 {
     int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
