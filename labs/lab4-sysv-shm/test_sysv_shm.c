@@ -216,14 +216,6 @@ HELPER void fill_letters(char *text, size_t length)
     text[length] = '\0';
 }
 
-HELPER void make_file(const char *path)
-{
-    FILE *f = fopen(path, "we");
-
-    REQUIRE(f != NULL);
-    fclose(f);
-}
-
 /* ------------------------------------------------------------------------
  * The scenarios' hands
  */
@@ -307,11 +299,8 @@ SCENARIO(make_key)
 
 TEST(key, key_is_the_one_that_ftok_makes)
 {
-    char path[256];
+    const char *path = new_dir(); /* a directory is a file too */
     int project = 1 + (int)random_below(255);
-
-    snprintf(path, sizeof(path), "%s/agreed", new_dir());
-    make_file(path);
     struct subject *s = START(make_key, STR("path", path),
                               INT("project", project), INT("before", 0));
     finish(s);
@@ -338,10 +327,8 @@ TEST(key, missing_file_is_an_error_and_not_a_key)
 TEST(key, project_whose_low_8_bits_are_0_is_refused)
 {
     const int projects[] = {0, 256, 0x7f00, -512};
-    char path[256];
+    const char *path = new_dir();
 
-    snprintf(path, sizeof(path), "%s/agreed", new_dir());
-    make_file(path);
     for (size_t i = 0; i < sizeof(projects) / sizeof(projects[0]); i++) {
         struct subject *s =
             START(make_key, STR("path", path), INT("project", projects[i]),
@@ -1183,48 +1170,72 @@ TEST(dictionary, it_goes_on_when_its_first_mapping_is_gone)
     expect_value(s, "get 2", "value 2", values[1]);
 }
 
+/* Keys that begin alike, the longest first and the shortest first. */
+#define ALIKE 6
+KIT_UNUSED static const char *const alike[ALIKE] = {"abc", "ab", "a",
+                                                    "x",   "xy", "xyz"};
+
+#define PUT(key) CALL("put " key, dict_put(seg, key, given_str(key)))
+#define GET(key) \
+    tell_value(key, CALL_PTR("get " key, dict_get(seg, key)), seg, size)
+
 SCENARIO(dict_replaces)
 {
     size_t size = (size_t)given_int("size");
     void *seg = attach((int)given_int("id"), 0);
+    const char *longer = given_str("longer");
+    const char *shorter = given_str("shorter");
 
     CALL("dict_init", dict_init(seg, size));
-    CALL("put ab", dict_put(seg, "ab", given_str("1")));
-    CALL("put a", dict_put(seg, "a", given_str("2")));
-    CALL("put abc", dict_put(seg, "abc", given_str("3")));
-    CALL("longer ab", dict_put(seg, "ab", given_str("longer")));
-    CALL("shorter abc", dict_put(seg, "abc", given_str("shorter")));
-    tell_value("ab", CALL_PTR("get ab", dict_get(seg, "ab")), seg, size);
-    tell_value("a", CALL_PTR("get a", dict_get(seg, "a")), seg, size);
-    tell_value("abc", CALL_PTR("get abc", dict_get(seg, "abc")), seg, size);
+    PUT("abc");
+    PUT("ab");
+    PUT("a");
+    PUT("x");
+    PUT("xy");
+    PUT("xyz");
+    CALL("longer ab", dict_put(seg, "ab", longer));
+    CALL("shorter xy", dict_put(seg, "xy", shorter));
+    GET("abc");
+    GET("ab");
+    GET("a");
+    GET("x");
+    GET("xy");
+    GET("xyz");
     shmdt(seg);
 }
 
 TEST(dictionary, new_value_replaces_the_old_one_and_no_other)
 {
-    char values[3][41];
+    char values[ALIKE][41];
     char longer[91];
     char shorter[6];
+    char name[32];
     int id = make_segment(new_key(), 4096, 0600);
 
-    for (int i = 0; i < 3; i++)
-        fill_letters(values[i], 40);
+    for (int k = 0; k < ALIKE; k++)
+        fill_letters(values[k], 40);
     fill_letters(longer, 90);
     fill_letters(shorter, 5);
     struct subject *s =
         START(dict_replaces, INT("id", id), INT("size", 4096),
-              STR("1", values[0]), STR("2", values[1]), STR("3", values[2]),
+              STR("abc", values[0]), STR("ab", values[1]), STR("a", values[2]),
+              STR("x", values[3]), STR("xy", values[4]), STR("xyz", values[5]),
               STR("longer", longer), STR("shorter", shorter));
     finish(s);
     expect_return(s, "dict_init", 0);
-    expect_return(s, "put ab", 0);
-    expect_return(s, "put a", 0);
-    expect_return(s, "put abc", 0);
+    for (int k = 0; k < ALIKE; k++) {
+        snprintf(name, sizeof(name), "put %s", alike[k]);
+        expect_return(s, name, 0);
+    }
     expect_return(s, "longer ab", 0);
-    expect_return(s, "shorter abc", 0);
-    expect_value(s, "get ab", "ab", longer);
-    expect_value(s, "get a", "a", values[1]);
-    expect_value(s, "get abc", "abc", shorter);
+    expect_return(s, "shorter xy", 0);
+    for (int k = 0; k < ALIKE; k++) {
+        snprintf(name, sizeof(name), "get %s", alike[k]);
+        expect_value(s, name, alike[k],
+                     k == 1   ? longer
+                     : k == 4 ? shorter
+                              : values[k]);
+    }
 }
 
 /* The i-th key and the i-th value of the tests that fill a dictionary. */
@@ -1331,19 +1342,22 @@ TEST(dictionary, it_keeps_to_the_bytes_it_was_given)
     int id = make_segment(new_key(), sizeof(canary), 0600);
     unsigned char *p = look(id);
 
+    /* No byte of it is one that a string is made of, or ends with. */
     fill_random(canary, sizeof(canary));
-    for (size_t size = 1000; size < 1008; size++) {
+    for (size_t i = 0; i < sizeof(canary); i++)
+        canary[i] |= 0x80;
+    for (size_t size = 1000; size < 1072; size += 9) {
         memcpy(p, canary, sizeof(canary));
         struct subject *s =
             START(dict_to_the_last_byte, INT("id", id), INT("size", size));
         finish(s);
         expect_return(s, "dict_init", 0);
-        expect_error(s, "put", ENOSPC);
         for (size_t i = size; i < sizeof(canary); i++)
             EXPECT(p[i] == canary[i],
                    "no byte behind the dictionary's own was written",
                    "dict_init was given %zu bytes, byte %zu was changed", size,
                    i);
+        expect_error(s, "put", ENOSPC);
     }
     shmdt(p);
 }
@@ -1471,10 +1485,6 @@ TEST(dictionary, damage_is_noticed_before_it_is_followed)
  * Group tools
  */
 
-#ifndef FAIL_WHEN
-#define FAIL_WHEN(call, argument, value, nth, n, err) NOTHING
-#endif
-
 #define MADE 5 /* segments that these tests make */
 
 /* Lists all, and tells those entries whose ids were given. */
@@ -1507,6 +1517,20 @@ SCENARIO(list_all)
 }
 
 /*
+ * In a table that was never used, a segment's id is the number of its slot.
+ * Makes and destroys segments until that is past.
+ */
+HELPER void use_the_table_once(void)
+{
+    int id = 0;
+
+    for (int tries = 0; tries < 20000 && id < 0x8000; tries++) {
+        id = shmget(IPC_PRIVATE, 1, IPC_CREAT | 0600);
+        REQUIRE(id != -1 && shmctl(id, IPC_RMID, NULL) == 0);
+    }
+}
+
+/*
  * Makes segments of several kinds, with a free slot between them in the
  * kernel's table.  Of the first, one mapping is attached, and returned.
  */
@@ -1515,12 +1539,7 @@ HELPER void *make_several(int ids[MADE])
     int modes[MADE] = {0600, 0644, 0600, 0660, 0400};
     int hole;
 
-    /* In a table that was never used, ids are the numbers of the slots: use
-     * its first slots once. */
-    for (int k = 0; k < MADE; k++)
-        ids[k] = make_segment(new_key(), 100, 0600);
-    for (int k = 0; k < MADE; k++)
-        REQUIRE(shmctl(ids[k], IPC_RMID, NULL) == 0);
+    use_the_table_once();
     ids[0] = make_segment(new_key(), 1000, modes[0]);
     ids[1] = make_segment(IPC_PRIVATE, 2000 + random_below(99), modes[1]);
     hole = make_segment(new_key(), 500, 0600);
