@@ -15,6 +15,7 @@ from typing import Callable, List, Optional, Tuple
 from grader import build, process, run, text
 from grader.errors import KitError
 from grader.report.style import Style, stdout_style
+from grader.sandbox import bubblewrap
 
 _ISOLATION_MEANS = {
     "namespaces": "a lab sees no file but its own, and all that it leaves ends with it",
@@ -165,7 +166,7 @@ def _isolation() -> List[Finding]:
                                 "refused here"))
     if isolation.kind != "namespaces":
         findings.append(Finding("bubblewrap", "note", isolation.why))
-    elif run.bubblewrap():
+    elif bubblewrap():
         findings.append(Finding("bubblewrap", "ok",
                                 _first_line(["bwrap", "--version"]) or "works"))
     if isolation.kind != "namespaces" or isolation.by_root:

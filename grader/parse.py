@@ -55,13 +55,17 @@ def parse_check_xml(xml: bytes) -> Optional[Dict[str, Verdict]]:
     return verdicts
 
 
-def _message(raw: str) -> str:
-    """Check writes a byte beyond ASCII as a character of its own."""
+def _bytes_joined(raw: str) -> str:
+    """Check and the judge write a byte beyond ASCII as a character of its own:
+    puts those of one character together again."""
     try:
-        raw = text.decode(raw.encode("latin-1"))
+        return text.decode(raw.encode("latin-1"))
     except UnicodeEncodeError:
-        pass
-    return text.clean(raw, 6000, 60)
+        return raw
+
+
+def _message(raw: str) -> str:
+    return text.clean(_bytes_joined(raw), 6000, 60)
 
 
 # ------------------------------------------------------- the judge's events
@@ -126,10 +130,10 @@ def _ended(event: Dict[str, Any]) -> Ended:
         text.one_line(location) if isinstance(location, str) and location else None,
         float(duration) if isinstance(duration, (int, float)) and duration >= 0 else None,
         tuple(Leftover(text.one_line(str(item.get("kind")), 40),
-                       text.one_line(str(item.get("text")), 300))
+                       text.one_line(_bytes_joined(str(item.get("text"))), 300))
               for item in event.get("leftovers") or () if isinstance(item, dict)),
         tuple(pid for pid in event.get("pids") or () if isinstance(pid, int)),
-        text.clean(str(event.get("output") or ""), 4096, 40),
+        text.clean(_bytes_joined(str(event.get("output") or "")), 4096, 40),
     )
 
 

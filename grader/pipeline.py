@@ -14,7 +14,7 @@ from grader.model import (
     NOT_BUILT, NOT_STARTED, Group, Kit, Lab, LabScore, Report,
 )
 from grader.parallel import run_all
-from grader.sandbox import Isolation, Place
+from grader.sandbox import NONE, Isolation, Place
 from grader.submission import read_submission
 
 
@@ -41,6 +41,8 @@ def grade_lab(job: Job, notify: Optional[Notify] = None) -> LabScore:
     if submission.status:
         return score.score_unbuilt(lab, submission.status, submission.problem)
     place = Place(job.isolation)
+    if job.isolation.kind == NONE:
+        run.adopt_orphans()
     try:
         built = build_step.build(job.kit, lab, submission, place)
         if built.status:
@@ -50,6 +52,7 @@ def grade_lab(job: Job, notify: Optional[Notify] = None) -> LabScore:
         ran = run.run_lab(lab, built, place, quick=job.quick, only=job.only,
                           progress=progress)
     finally:
+        run.sweep(place)
         place.close()
     outcomes = parse.parse_outcomes(lab, ran)
     if built.missing_calls and not job.only and not any(

@@ -35,7 +35,7 @@ _LOG_CAP = 16 << 20
 _VALGRIND_FILE_CAP = 4 << 20
 _VALGRIND_FILES = 2000
 
-# (lab, test, number of tests ended) as a run goes on
+# (lab, name of the test that ended) as a run goes on
 Progress = Callable[[Lab, str], None]
 
 
@@ -76,26 +76,21 @@ def why_no_namespaces(isolation: Isolation) -> str:
 
 
 def run_lab(lab: Lab, build: Build, place: Place, *, quick: bool = False,
-            only: Sequence[str] = (), valgrind: bool = True,
-            progress: Optional[Progress] = None) -> Run:
+            only: Sequence[str] = (), progress: Optional[Progress] = None) -> Run:
     """Everything that a lab's verdicts are made from."""
-    try:
-        native = _run_until_whole(lab, build, place, only, (), None, progress)
-        if quick or not valgrind:
-            return Run(native, memory_skipped="not run: quick")
-        outcomes = parse.parse_outcomes(lab, Run(native)).values()
-        if not any(o.status in (PASSED, CRASHED) for o in outcomes):
-            return Run(native, memory_skipped="not run: no test has passed yet")
-        if not shutil.which("valgrind"):
-            raise KitError("Valgrind is not installed (apt-get install valgrind "
-                           "libc6-dbg)")
-        skip = tuple(o.test.name for o in outcomes if o.status == TIMED_OUT)
-        folder = place.make("vg")
-        logs = _run_until_whole(lab, build, place, only, skip, _valgrind(place), progress)
-        _check_valgrind(logs)
-        return Run(native, logs, tuple(_read_xml(folder)))
-    finally:
-        sweep(place)
+    native = _run_until_whole(lab, build, place, only, (), None, progress)
+    if quick:
+        return Run(native, memory_skipped="not run: quick")
+    outcomes = parse.parse_outcomes(lab, Run(native)).values()
+    if not any(o.status in (PASSED, CRASHED) for o in outcomes):
+        return Run(native, memory_skipped="not run: no test has passed yet")
+    if not shutil.which("valgrind"):
+        raise KitError("Valgrind is not installed (apt-get install valgrind libc6-dbg)")
+    skip = tuple(o.test.name for o in outcomes if o.status == TIMED_OUT)
+    folder = place.make("vg")
+    logs = _run_until_whole(lab, build, place, only, skip, _valgrind(place), progress)
+    _check_valgrind(logs)
+    return Run(native, logs, tuple(_read_xml(folder)))
 
 
 def _valgrind(place: Place) -> List[str]:
@@ -108,12 +103,12 @@ def _run_until_whole(lab: Lab, build: Build, place: Place, only: Sequence[str],
     logs: List[Log] = []
     for _ in range(1 + _MOST_RERUNS):
         log = _run_judge(lab, build, place, only, skip, valgrind, progress)
+        sweep(place)
         logs.append(log)
         died_in = parse.parse_events(log.events).open
         if parse.is_whole(log) or not died_in or died_in in skip:
             break
         skip += (died_in,)
-        sweep(place)
     return tuple(logs)
 
 

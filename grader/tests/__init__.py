@@ -1,0 +1,1 @@
+"""The grader's own tests: `make test`, or pytest grader/tests."""

@@ -1,0 +1,104 @@
+"""Every kind of student's file, end to end on the real runtime: the status and
+the score that must come of it, and nothing left on the machine."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import pytest
+
+from grader.model import NOT_BUILT, NOT_STARTED, PASSED, Report
+from grader.report import json_report, terminal
+from grader.report.style import Style
+from grader.tests.conftest import FIXTURES
+from grader.tests.students import CHEATS, HONEST
+
+
+def report_of(score, isolation) -> str:
+    stream = io.StringIO()
+    report = Report((score,), isolation.kind, isolation.why, "labs")
+    assert json_report.schema_errors(json_report.as_dict(report)) == []
+    terminal.render(report, stream, Style(True, False, 120, False))
+    return " ".join(stream.getvalue().split())
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_honest_files(name, submit, isolation, left_behind):
+    student = HONEST[name]
+    score = submit(student.source)
+    statuses = {o.test.name: o.status for o in score.outcomes if o.status != PASSED}
+    if student.statuses is None:
+        assert score.status == NOT_BUILT
+        assert set(statuses.values()) == {NOT_BUILT}
+    else:
+        assert statuses == student.statuses, [o.message for o in score.outcomes]
+    assert score.score == student.score
+    text = report_of(score, isolation)
+    for words in student.says:
+        assert " ".join(words.split()) in text
+    assert "\x1b" not in text and "\u202e" not in text
+    assert left_behind() == {}
+
+
+@pytest.mark.parametrize("name", CHEATS)
+def test_cheats_score_no_more_than_the_stub(name, submit, isolation, left_behind):
+    score = submit(CHEATS[name])
+    assert score.score == 0, report_of(score, isolation)
+    assert not any(outcome.status == PASSED for outcome in score.outcomes)
+    report_of(score, isolation)
+    assert left_behind() == {}
+
+
+def test_the_stub_is_not_started(submit, isolation):
+    score = submit((FIXTURES / "labs" / "lab1-tiny" / "tiny.c").read_bytes())
+    assert score.status == NOT_STARTED
+    assert score.score == 0
+    assert {outcome.status for outcome in score.outcomes} == {NOT_STARTED}
+    text = report_of(score, isolation)
+    assert "4 tests not started; next: Answer" in text
+
+
+def test_quick_runs_no_valgrind(submit):
+    score = submit(HONEST["leaks_memory"].source, quick=True)
+    assert score.memory.not_run
+    assert score.memory_score == 0
+
+
+def test_one_test_alone(submit):
+    only = ("copies_every_byte",)
+    score = submit(HONEST["crashes"].source, quick=True, only=only)
+    status = {outcome.test.name: outcome.status for outcome in score.outcomes}
+    assert status["copies_every_byte"] == PASSED
+
+
+def test_every_test_is_announced_as_it_ends(submit):
+    events = []
+    submit(HONEST["right"].source, quick=True, notify=events.append)
+    assert [name for _, name in events] == [
+        "answers_with_the_next_number", "refuses_a_negative_number",
+        "copies_every_byte", "copies_nothing_from_an_empty_pipe"]
+
+
+KINDS = ("uid", "none") if os.geteuid() == 0 else ("none",)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ("right", "fails", "crashes", "hangs",
+                                  "leaks_segment", "daemon"))
+def test_without_namespaces(kind, name, submit, left_behind):
+    student = HONEST[name]
+    score = submit(student.source, kind=kind)
+    statuses = {o.test.name: o.status for o in score.outcomes if o.status != PASSED}
+    assert statuses == student.statuses
+    assert score.score == student.score
+    assert left_behind() == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user id to be safe")
+@pytest.mark.parametrize("name", ("kills_all", "kills_parent", "fork_bomb", "constructor",
+                                  "daemon_writes", "writes_everywhere"))
+def test_cheats_under_a_user_id_alone(name, submit, left_behind):
+    score = submit(CHEATS[name], kind="uid")
+    assert score.score == 0
+    assert left_behind() == {}
