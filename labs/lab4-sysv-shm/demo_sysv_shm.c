@@ -65,7 +65,7 @@ static void list(void)
                all[i].marked          ? "  marked"
                : all[i].attached == 0 ? "  orphan?"
                                       : "");
-    printf("%zd segments\n", n);
+    printf("%zd segment%s\n", n, n == 1 ? "" : "s");
 }
 
 /* Makes the segment; explains a key that is taken. */

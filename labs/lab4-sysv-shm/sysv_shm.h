@@ -291,7 +291,7 @@ const char *dict_get(const void *seg, const char *key);
 ssize_t seg_list(struct seg_info *out, size_t cap);
 
 /*
- * Destroys the orphans of one user: the segments that he owns and that nobody
+ * Destroys the orphans of one user: segments with this owner that nobody
  * is attached to.  Touches no other segment.  One that is gone in the
  * meantime, or that the caller may not destroy, is passed over.
  *
