@@ -322,9 +322,10 @@ def _compile_errors(lab: Lab, done: process.Finished, diagnostics: str) -> List[
     found = list(_messages(diagnostics, "error"))
     if found:
         return found
-    first = [line for line in diagnostics.splitlines() if line.strip()]
-    return first[:_MAX_MESSAGES] or [
-        f"{lab.files[0]}: the compiler ended with status {done.status}"]
+    first = next((line for line in diagnostics.splitlines() if line.strip()),
+                 f"status {done.status}")
+    return [f"{lab.files[0]}: the compiler gave up, at a limit of time, memory or "
+            f"size: {text.one_line(first)}"]
 
 
 def _messages(diagnostics: str, kind: str) -> Tuple[str, ...]:

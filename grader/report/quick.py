@@ -15,6 +15,7 @@ from grader.report import words
 from grader.report.style import Style
 
 MOST_FAILURES = 3
+_NARROW = 50  # columns
 _COLORS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1"}
 
 
@@ -39,6 +40,7 @@ def _lab(score: LabScore, origin: str, style: Style) -> str:
         more = len(shown) - MOST_FAILURES
         if more > 0:
             lines += ["", f"... and {more} more"]
+        lines += _leftovers(score, style)
     lines += ["", *_last_lines(score, origin, style)]
     return "\n".join(lines) + "\n"
 
@@ -48,6 +50,17 @@ def _problem(score: LabScore, style: Style) -> List[str]:
     for error in score.build_errors:
         lines += _wrapped(error, 2, style.width)
     return lines
+
+
+def _leftovers(score: LabScore, style: Style) -> List[str]:
+    rows = words.leftover_rows(score.outcomes)
+    if not rows:
+        return []
+    lines = ["", "left behind, which costs cleanup points:"]
+    for _, text in rows[:MOST_FAILURES]:
+        lines += _wrapped(text, 2, style.width)
+    more = len(rows) - MOST_FAILURES
+    return lines + ([f"  ... and {more} more"] if more > 0 else [])
 
 
 def _test_line(outcome: Outcome, style: Style) -> str:
@@ -70,20 +83,25 @@ def mark_of(outcome: Outcome, style: Style) -> Tuple[str, str]:
 
 def _failure(score: LabScore, outcome: Outcome, origin: str, style: Style) -> List[str]:
     status = words.STATUS_WORDS[outcome.status]
-    lines = [f"{_paint(style.failed, 'red', style)} {outcome.test.name} ({status})"]
+    lines = _wrapped(f"{style.failed} {outcome.test.title} ({status})", 0, style.width)
+    lines[0] = lines[0].replace(style.failed, _paint(style.failed, "red", style), 1)
     return lines + rows_as_lines(words.failure_rows(score.lab, outcome, origin), style)
 
 
 def rows_as_lines(rows: Sequence[Tuple[str, str]], style: Style) -> List[str]:
-    """Labels in a column, text beside them."""
+    """Labels in a column, text beside them; below them where it is narrow."""
     rows = [(words.labelled(label), text) for label, text in rows]
     column = max((len(label) for label, _ in rows), default=0) + 2
+    narrow = style.width < _NARROW
     lines = []
     for label, text in rows:
         # A command is to be copied: never broken into two lines.
         width = 10_000 if label == "again:" else style.width
-        wrapped = _wrapped(text, 2 + column, width)
-        wrapped[0] = "  " + label.ljust(column) + wrapped[0][2 + column:]
+        wrapped = _wrapped(text, 4 if narrow else 2 + column, width)
+        if not narrow:
+            wrapped[0] = "  " + label.ljust(column) + wrapped[0][2 + column:]
+        elif label:
+            wrapped.insert(0, "  " + label)
         lines += wrapped
     return lines
 

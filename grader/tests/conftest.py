@@ -61,40 +61,54 @@ def submit(tiny_kit, tiny_lab, isolation, tmp_path):
 
 
 @pytest.fixture
-def left_behind():
-    """left_behind() is what the grader left on the machine since the test began.
+def left_behind(monkeypatch):
+    """left_behind() is what runs left on the machine since the test began.
 
-    Other programs, and other workers of pytest, come and go meanwhile: what
-    counts is what belongs to this process's runs.
+    Looked at when a run gives its user id back, since another run, of another
+    worker of pytest, may take the same one the moment after.
     """
-    places: List[sandbox.Place] = []
-    make = sandbox.Place.__init__
+    found: Dict[str, List[str]] = {}
+    closed = []
+    close = sandbox.Place.close
 
-    def remembered(place, *args):
-        make(place, *args)
-        places.append(place)
+    def looked_at(place):
+        for what, names in _traces(place).items():
+            found.setdefault(what, []).extend(names)
+        close(place)
+        if place.folder.exists():
+            found.setdefault("folders", []).append(str(place.folder))
+        closed.append(place)
 
-    sandbox.Place.__init__ = remembered  # type: ignore[method-assign]
-    try:
-        yield lambda: _traces(places)
-    finally:
-        sandbox.Place.__init__ = make  # type: ignore[method-assign]
+    def result():
+        assert closed, "no run took place"
+        return found
+
+    monkeypatch.setattr(sandbox.Place, "close", looked_at)
+    return result
 
 
-def _traces(places: List[sandbox.Place]) -> Dict[str, List[str]]:
-    """By user id and folder of each run: processes, IPC objects, files."""
-    uids = {place.uid for place in places if place.uid is not None}
-    found: Dict[str, List[str]] = {
-        "processes": [str(pid) for uid in uids for pid in sandbox.processes_of(uid)],
-        "children": [str(pid) for pid in run._descendants(os.getpid())],
-        "folders": [str(place.folder) for place in places if place.folder.exists()],
-        "objects": [f"{kind} {key}" for uid in uids
-                    for kind, column in (("shm", "shmid"), ("sem", "semid"),
-                                         ("msg", "msqid"))
-                    for key in run._sysv_objects(kind, column, uid)],
-        "files": [entry.path for folder in ("/tmp", "/dev/shm", "/dev/mqueue")
-                  if os.path.isdir(folder) for entry in os.scandir(folder)
-                  if entry.stat(follow_symlinks=False).st_uid in uids],
-    }
-    assert places, "no run took place"
+def _traces(place: sandbox.Place) -> Dict[str, List[str]]:
+    """Processes, IPC objects and files of a run that has been swept."""
+    found = {"children": [str(pid) for pid in run._descendants(os.getpid())]}
+    if place.uid is not None:
+        found["processes"] = [str(pid) for pid in sandbox.processes_of(place.uid)]
+        found["objects"] = [
+            f"{kind} {key}" for kind, column in (
+                ("shm", "shmid"), ("sem", "semid"), ("msg", "msqid"))
+            for key in run._sysv_objects(kind, column, place.uid)]
+        found["files"] = [
+            path for folder in ("/tmp", "/dev/shm", "/dev/mqueue")
+            for path in _files_of(folder, place.uid) if path != str(place.folder)]
     return {what: names for what, names in found.items() if names}
+
+
+def _files_of(folder: str, uid: int) -> List[str]:
+    found = []
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        path = f"{folder}/{name}"
+        try:
+            if os.lstat(path).st_uid == uid:
+                found.append(path)
+        except FileNotFoundError:
+            continue
+    return found

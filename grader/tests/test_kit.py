@@ -1,0 +1,195 @@
+"""The kit itself: the judge's own tests, check-kit for every lab, and the form
+of every file (compilers, clang-format, shellcheck)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import List
+
+import pytest
+
+from grader import build, checkkit, discover, run
+from grader.model import CallRules, Group, Lab, PASSED, TestSpec
+from grader.pipeline import Job, grade_lab
+from grader.tests.conftest import ROOT
+
+KIT = discover.find_kit(ROOT)
+LABS = discover.find_labs(KIT)
+HAS_SOLUTIONS = (ROOT / "solutions").is_dir()
+needs_solutions = pytest.mark.skipif(not HAS_SOLUTIONS, reason="a kit without solutions/")
+
+
+def c_files() -> List[Path]:
+    return sorted(path for top in ("common", "labs", "solutions", "grader")
+                  for path in (ROOT / top).rglob("*.[ch]"))
+
+
+def named(paths) -> List[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+def run_tool(*argv: str) -> subprocess.CompletedProcess:
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+# ------------------------------------------------------- the judge's own tests
+
+
+def selftest_lab() -> Lab:
+    """common/tests as a lab: its files are the "student's"."""
+    folder = ROOT / "common" / "tests"
+    bare = Lab("lab0-selftest", 0, folder, "The judge's own tests", "",
+               ("selftest.c",), (), 0, 0, CallRules())
+    listed = run.list_tests(build.build_kit_parts(KIT, bare).judge)
+    groups = {}
+    for group, name in listed:
+        groups.setdefault(group, []).append(TestSpec(name, group, 1, "none", "none"))
+    from dataclasses import replace
+    return replace(bare, groups=tuple(Group(name, name, "none", tuple(tests))
+                                      for name, tests in groups.items()))
+
+
+@pytest.mark.skipif(not (ROOT / "common" / "tests").is_dir(), reason="no common/tests")
+@pytest.mark.parametrize("valgrind", (False, True), ids=("native", "valgrind"))
+def test_the_judges_own_tests(valgrind, isolation):
+    lab = selftest_lab()
+    score = grade_lab(Job(KIT, lab, lab.dir, isolation, quick=not valgrind))
+    failed = [f"{o.test.name} {o.status}: {o.message}"
+              for o in score.outcomes if o.status != PASSED]
+    assert failed == [] and not score.problem, score.build_errors
+    assert lab.tests
+
+
+# ------------------------------------------------------------------ check-kit
+
+
+@needs_solutions
+def test_check_kit_folders(isolation):
+    assert checkkit.run_checks(checkkit.checks_of_kit(KIT), 1) == []
+
+
+@needs_solutions
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.id)
+def test_check_kit(lab, isolation):
+    assert checkkit.run_checks(checkkit.checks_of_lab(KIT, lab, isolation), 2) == []
+
+
+# ----------------------------------------------------------------------- form
+
+
+@pytest.mark.parametrize("compiler", ("gcc", "clang"))
+def test_c_compiles_without_a_warning(compiler, tmp_path):
+    if not shutil.which(compiler):
+        pytest.skip(f"{compiler} is not installed")
+    failed = []
+    for path in (path for path in c_files() if path.suffix == ".c"):
+        for half in halves_of(path):
+            done = run_tool(compiler, *build.FLAGS, "-Werror", *extra_flags(path),
+                            *half, "-Icommon", *includes_of(path), "-c", str(path),
+                            "-o", str(tmp_path / "x.o"))
+            if done.returncode != 0:
+                failed.append(f"{path.relative_to(ROOT)}: {done.stderr[:1000]}")
+    assert failed == []
+
+
+def halves_of(path: Path):
+    """A test file and common/*.c are compiled twice."""
+    name = path.relative_to(ROOT).as_posix()
+    judge, subject = ["-DKIT_JUDGE"], ["-DKIT_SUBJECT"]
+    if name.startswith("common/judge/"):
+        return [judge]
+    if name.startswith("common/subject/"):
+        return [subject]
+    if path.name.startswith("test_") or path.parent == ROOT / "common":
+        return [judge, subject]
+    return [[]]
+
+
+def extra_flags(path: Path) -> List[str]:
+    """Stubs and students' files leave parameters unused."""
+    if "test" in path.name or path.is_relative_to(ROOT / "common"):
+        return []
+    return ["-Wno-unused-parameter"]
+
+
+def includes_of(path: Path) -> List[str]:
+    parts = path.relative_to(ROOT).parts
+    home = ["-I" + str(path.parent)]
+    return home + ["-Ilabs/" + parts[1]] if parts[0] == "solutions" else home
+
+
+@pytest.mark.skipif(not shutil.which("clang-format"), reason="no clang-format")
+def test_c_is_formatted():
+    sources = [path for path in c_files() if "data" not in path.parts]
+    done = run_tool("clang-format", "--dry-run", "-Werror", *named(sources))
+    assert done.returncode == 0, done.stderr[:3000]
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="no shellcheck")
+def test_shell_scripts_are_clean():
+    scripts = [*(ROOT / "grader").rglob("*.sh")]
+    if (ROOT / ".ci" / "run").is_file():
+        scripts.append(ROOT / ".ci" / "run")
+    done = run_tool("shellcheck", *named(scripts))
+    assert done.returncode == 0, done.stdout[:3000]
+
+
+def test_every_module_says_what_it_is_for():
+    import ast
+    silent = [str(path.relative_to(ROOT))
+              for path in (ROOT / "grader").rglob("*.py")
+              if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
+    assert silent == []
+
+
+def test_only_process_py_starts_processes():
+    """The pipeline's rule: one helper, used by build and run."""
+    users = {str(path.relative_to(ROOT / "grader"))
+             for path in (ROOT / "grader").rglob("*.py")
+             if "tests" not in path.parts and "import subprocess" in path.read_text()}
+    assert users <= {"process.py", "bench.py"}
+
+
+def test_the_schema_is_a_schema():
+    import jsonschema
+    from grader.report import json_report
+    schema = json.loads(json_report.SCHEMA_FILE.read_text())
+    jsonschema.Draft7Validator.check_schema(schema)
+
+
+# ------------------------------------------------------------------- Makefile
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess:
+    return run_tool("make", "--no-print-directory", *arguments)
+
+
+def test_bare_make_is_help():
+    bare, asked = make(), make("help")
+    assert bare.returncode == 0 and bare.stdout == asked.stdout
+    for name in ("setup", "labN", "demoN", "grade", "check-kit", "bench-grader"):
+        assert name in bare.stdout
+
+
+@pytest.mark.parametrize("goals", (("setup", "grade"), ("-j", "setup", "test"),
+                                   ("-j4", "grade", "setup")))
+def test_setup_comes_first(goals):
+    lines = make("-n", *goals).stdout.splitlines()
+    assert "setup.sh" in lines[0] and len(lines) > 1
+
+
+def test_options_reach_the_grader():
+    line = make("-n", "grade", "LAB=1", "FROM=my labs", "STRICT=1", "JSON=a b.json",
+                "JOBS=3", "ISOLATION=uid").stdout
+    for words in ("--lab 1", '--from "my labs"', "--strict", '--json "a b.json"',
+                  "--jobs 3", "--isolation uid"):
+        assert words in line
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.id)
+def test_every_lab_has_its_commands(lab):
+    assert f"--quick --lab {lab.number}" in make("-n", f"lab{lab.number}").stdout
+    assert f"demo --lab {lab.number}" in make("-n", f"demo{lab.number}").stdout

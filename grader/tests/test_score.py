@@ -1,0 +1,89 @@
+"""The rubric's walk: points for what passed, nothing for what is missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from grader.model import (
+    BROKEN, CRASHED, FAILED, GRADED, MISSING, NOT_BUILT, NOT_STARTED, PASSED,
+    Leftover, MemoryCheck, MemoryFault, Outcome, Report,
+)
+from grader.score import score_lab, score_unbuilt
+
+
+def outcomes(lab, **statuses):
+    return {test.name: Outcome(test, statuses.get(test.name, PASSED))
+            for test in lab.tests}
+
+
+def all_ran(lab, *errors: MemoryFault) -> MemoryCheck:
+    return MemoryCheck(errors, tuple(test.name for test in lab.tests))
+
+
+def fault(*tests: str) -> MemoryFault:
+    return MemoryFault("InvalidRead", "Invalid read", "reads", "tiny.c:3", 1, tests)
+
+
+def test_all_passed_is_all_points(tiny_lab):
+    score = score_lab(tiny_lab, outcomes(tiny_lab), all_ran(tiny_lab))
+    assert (score.score, score.status) == (100, GRADED)
+
+
+def test_nothing_passed_is_nothing(tiny_lab):
+    statuses = {test.name: NOT_STARTED for test in tiny_lab.tests}
+    score = score_lab(tiny_lab, outcomes(tiny_lab, **statuses),
+                      MemoryCheck(not_run="no"))
+    assert (score.score, score.status) == (0, NOT_STARTED)
+
+
+def test_memory_and_cleanup_are_in_proportion_and_rounded_down(tiny_lab):
+    first = tiny_lab.tests[0].name
+    score = score_lab(tiny_lab, outcomes(tiny_lab, **{first: FAILED}), all_ran(tiny_lab))
+    assert (score.memory_score, score.cleanup_score) == (7, 7)
+    assert score.score == 60 + 7 + 7
+    assert score.status == GRADED
+
+
+def test_an_error_costs_the_tests_that_it_showed_in(tiny_lab):
+    first, second, *_ = (test.name for test in tiny_lab.tests)
+    memory = all_ran(tiny_lab, fault(first, second))
+    assert score_lab(tiny_lab, outcomes(tiny_lab), memory).memory_score == 5
+    # The same test twice, and one that failed anyway, cost nothing more.
+    memory = all_ran(tiny_lab, fault(first), fault(first))
+    score = score_lab(tiny_lab, outcomes(tiny_lab, **{first: CRASHED}), memory)
+    assert score.memory_score == 7
+
+
+def test_an_error_without_a_test_costs_one(tiny_lab):
+    score = score_lab(tiny_lab, outcomes(tiny_lab), all_ran(tiny_lab, fault()))
+    assert score.memory_score == 7
+
+
+def test_a_test_that_did_not_end_under_valgrind_earns_no_memory_points(tiny_lab):
+    memory = MemoryCheck(ran=tuple(test.name for test in tiny_lab.tests[:2]))
+    assert score_lab(tiny_lab, outcomes(tiny_lab), memory).memory_score == 5
+
+
+def test_leftovers_cost_cleanup_points(tiny_lab):
+    made = outcomes(tiny_lab)
+    first = tiny_lab.tests[0]
+    made[first.name] = Outcome(first, PASSED, leftovers=(Leftover("shm", "a segment"),))
+    score = score_lab(tiny_lab, made, all_ran(tiny_lab))
+    assert (score.cleanup_score, score.score) == (7, 97)
+
+
+@pytest.mark.parametrize("status,of_tests", (
+    (MISSING, NOT_BUILT), (NOT_BUILT, NOT_BUILT), (BROKEN, BROKEN)))
+def test_an_unbuilt_lab_scores_nothing(tiny_lab, status, of_tests):
+    score = score_unbuilt(tiny_lab, status, "why")
+    assert (score.score, score.status, score.problem) == (0, status, "why")
+    assert {outcome.status for outcome in score.outcomes} == {of_tests}
+
+
+def test_a_broken_test_makes_the_report_broken(tiny_lab):
+    first = tiny_lab.tests[0].name
+    score = score_lab(tiny_lab, outcomes(tiny_lab, **{first: BROKEN}), all_ran(tiny_lab))
+    assert score.status == BROKEN
+    report = Report((score,), "none", "", "labs")
+    assert report.broken
+    assert (report.score, report.max) == (score.score, 100)
