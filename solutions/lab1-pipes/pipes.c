@@ -316,31 +316,38 @@ static void end_child(pid_t pid)
     errno = saved;
 }
 
+/* Waits until the child's exec has worked: returns pid; or has not: ends the
+ * child and returns -1 with exec's errno. */
+static pid_t await_exec(pid_t pid, int report)
+{
+    int err;
+    ssize_t n = pipe_read_full(report, &err, sizeof(err));
+
+    if (n == 0)
+        return pid;
+    if (n == (ssize_t)sizeof(err))
+        errno = err;
+    end_child(pid);
+    return -1;
+}
+
 /*
  * Runs argv with the descriptors in and out (-1: the caller's) as its 0 and 1.
- * Returns when exec has worked: its pid; or has not: -1 and exec's errno.  The
- * report pipe is close-on-exec, so an exec that works closes its last write
- * end: end of file is good news.
+ * Returns its pid once exec has worked, or -1.  The report pipe is
+ * close-on-exec, so an exec that works closes its last write end: end of file
+ * is good news.
  */
 static pid_t spawn(char *const argv[], int in, int out)
 {
     int report[2];
-    int err = 0;
 
     if (make_pipe(report) == -1)
         return -1;
     struct wiring w = {in, out, report[1], {-1, -1}};
     pid_t pid = start(argv, &w);
     close_quietly(report[1]);
-    if (pid != -1) {
-        ssize_t n = pipe_read_full(report[0], &err, sizeof(err));
-        if (n != 0) {
-            if (n == (ssize_t)sizeof(err))
-                errno = err;
-            end_child(pid);
-            pid = -1;
-        }
-    }
+    if (pid != -1)
+        pid = await_exec(pid, report[0]);
     close_quietly(report[0]);
     return pid;
 }
