@@ -18,7 +18,6 @@ import os
 import re
 import shutil
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
@@ -159,6 +158,8 @@ def _prune(cache: Path) -> None:
 
 def _make_runtime(kit: Kit, cc: str, folder: Path) -> None:
     """judge.o and subject.o of common/, and the names of the shims."""
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for half in ("judge", "subject"):
             sources = sorted([*(kit.root / "common" / half).glob("*.c"),
@@ -302,8 +303,12 @@ def build_student(lab: Lab, submission: Submission, parts: KitParts,
 def _in_place(place: Place, script: str, cwd: str,
               mounts: Sequence[Mount]) -> process.Finished:
     argv = place.command(["sh", "-ec", script], COMPILER, mounts, cwd)
-    return process.run(argv, timeout_s=TIMEOUT_S, cwd=place.start_dir(cwd),
+    done = process.run(argv, timeout_s=TIMEOUT_S, cwd=place.start_dir(cwd),
                        env=place.environment, uid=place.start_as, cap=1 << 20)
+    if done.status != 0 and done.stderr.startswith(b"bwrap: "):
+        raise KitError("bubblewrap worked before and does not now: "
+                       f"{text.one_line(done.stderr)} (make clean, and try again)")
+    return done
 
 
 def _compile_script(lab: Lab, place: Place) -> str:

@@ -129,7 +129,8 @@ def _grade(options: argparse.Namespace) -> int:
         pipeline.check_test_names(labs, options.test)
         labs = [pipeline.narrowed(lab, options.test) for lab in labs]
         labs = [lab for lab in labs if lab.groups]
-    isolation = run.choose_isolation(options.isolation)
+    isolation = run.choose_isolation(
+        options.isolation, kit.build_dir / "isolation" if options.quick else None)
     jobs = [pipeline.Job(kit, lab, folder, isolation, options.quick,
                          tuple(test.name for test in lab.tests) if options.test else ())
             for lab in labs]

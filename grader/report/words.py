@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from typing import Dict, List, Sequence, Tuple
 
 from grader.model import (
@@ -42,7 +41,11 @@ def grade_command(lab: Lab, origin: str) -> str:
 
 
 def _from(origin: str) -> str:
-    return "" if _is_labs(origin) else f" FROM={shlex.quote(origin)}"
+    if _is_labs(origin):
+        return ""
+    import shlex  # seldom, and slow to import
+
+    return f" FROM={shlex.quote(origin)}"
 
 
 def _is_labs(origin: str) -> bool:
