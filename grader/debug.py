@@ -68,7 +68,9 @@ def _show_usage(program: Path) -> int:
         shown = str(program)
     done = process.run([shown if "/" in shown else f"./{shown}"], timeout_s=10)
     print(f"built {shlex.quote(shown)}")
-    print(text.clean(done.stdout + done.stderr, 4000, 40))
+    usage = text.clean(done.stdout + done.stderr, 4000, 40)
+    # As one has to type it here.
+    print(usage.replace(shown, program.name).replace(program.name, shlex.quote(shown)))
     return 0
 
 

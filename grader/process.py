@@ -74,12 +74,13 @@ class _Reader:
 
 def run(argv: Argv, *, timeout_s: float, cwd: Optional[str] = None,
         env: Optional[Mapping[str, str]] = None, uid: Optional[int] = None,
-        pipes: Sequence[str] = (), cap: int = DEFAULT_CAP,
+        pipes: Sequence[str] = (), pipes_of: Optional[int] = None, cap: int = DEFAULT_CAP,
         on_line: Optional[Callable[[str, bytes], None]] = None) -> Finished:
     """Runs a program to its end.
 
-    argv may be a function of the extra pipes' descriptor numbers.  on_line is
-    called with the pipe's name and each line of an extra pipe as it comes.
+    argv may be a function of the extra pipes' descriptor numbers.  pipes_of is
+    the user who can open them again through /dev/fd.  on_line is called with
+    the pipe's name and each line of an extra pipe as it comes.
     A program that can't be started raises OSError.
     """
     readers: Dict[str, _Reader] = {}
@@ -89,9 +90,8 @@ def run(argv: Argv, *, timeout_s: float, cwd: Optional[str] = None,
     try:
         for name in pipes:
             read_end, writers[name] = os.pipe()
-            if uid is not None:
-                # A pipe is opened again through /dev/fd by its owner only.
-                os.fchown(writers[name], uid, uid)
+            if pipes_of is not None:
+                os.fchown(writers[name], pipes_of, pipes_of)
             hook = (lambda line, name=name: on_line(name, line)) if on_line else None
             readers[name] = _Reader(read_end, cap, hook)
         command = list(argv(writers) if callable(argv) else argv)

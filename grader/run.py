@@ -176,7 +176,8 @@ def _run_judge(lab: Lab, build: Build, place: Place, only: Sequence[str],
     timeout_s = 240 + 30 * tests if valgrind else 120 + 15 * tests
     done = process.run(argv, timeout_s=timeout_s, cwd=place.start_dir("out"),
                        env=place.environment, uid=place.start_as,
-                       pipes=("events", "xml"), cap=_LOG_CAP, on_line=on_line)
+                       pipes=("events", "xml"), pipes_of=place.uid, cap=_LOG_CAP,
+                       on_line=on_line)
     return Log(done.out["xml"], done.out["events"], done.stderr[:4096], done.status,
                done.wall_s, skip)
 

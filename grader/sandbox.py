@@ -181,11 +181,12 @@ class Place:
             argv += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
         else:
             argv += ["--unshare-user"]
-        argv += _system_mounts()
+        argv += [*_system_mounts(), "--perms", "0755", "--dir", INSIDE]
         for mount in mounts:
             argv += ["--bind" if mount.writable else "--ro-bind",
                      str(self.folder / mount.folder), f"{INSIDE}/{mount.folder}"]
-        argv += ["--chdir", self.path(cwd), "--"]
+        # The root itself is a tmpfs: nothing is to be added to it.
+        argv += ["--remount-ro", "/", "--chdir", self.path(cwd), "--"]
         if self.isolation.by_root:
             argv += ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}",
                      "--clear-groups", "--inh-caps=-all", "--"]
@@ -200,6 +201,7 @@ def _system_mounts() -> List[str]:
             argv += ["--symlink", os.readlink(path), path]
         elif os.path.isdir(path):
             argv += ["--ro-bind", path, path]
+    argv += ["--perms", "0755", "--dir", "/etc"]
     for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives",
                  "passwd", "group", "nsswitch.conf", "hosts", "localtime"):
         argv += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]

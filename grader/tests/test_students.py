@@ -8,7 +8,9 @@ import os
 
 import pytest
 
+from grader import run, sandbox
 from grader.model import NOT_BUILT, NOT_STARTED, PASSED, Report
+from grader.pipeline import Job, grade_lab
 from grader.report import json_report, terminal
 from grader.report.style import Style
 from grader.tests.conftest import FIXTURES
@@ -102,3 +104,42 @@ def test_cheats_under_a_user_id_alone(name, submit, left_behind):
     score = submit(CHEATS[name], kind="uid")
     assert score.score == 0
     assert left_behind() == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make them without a "
+                    "user namespace")
+@pytest.mark.parametrize("name", ("right", "hangs", "leaks_memory"))
+def test_namespaces_made_by_root(name, tiny_kit, tiny_lab, tmp_path, left_behind):
+    """For machines that refuse user namespaces, as Ubuntu 24.04 does."""
+    isolation = sandbox.Isolation(sandbox.NAMESPACES, by_root=True)
+    if run.why_no_namespaces(isolation):
+        pytest.skip("this root may not make namespaces")
+    student = HONEST[name]
+    (tmp_path / "tiny.c").write_text(student.source)
+    score = grade_lab(Job(tiny_kit, tiny_lab, tmp_path, isolation))
+    assert score.score == student.score, score.build_errors
+    assert left_behind() == {}
+
+
+def test_nothing_but_the_labs_own_can_be_seen(submit, isolation):
+    """The compiler and the subject see no other file of the kit."""
+    if isolation.kind != sandbox.NAMESPACES:
+        pytest.skip("without namespaces the machine's files are visible")
+    source = HONEST["right"].source.replace(
+        "#include <errno.h>", "#include <errno.h>\n#include <dirent.h>").replace(
+        "    if (number < 0) {", """\
+    DIR *d = opendir("/lab");
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
+        printf("%s ", e->d_name);
+    closedir(d);
+    printf("| %d %d %d", access("/root", F_OK), access("/home", F_OK),
+           open("/etc/mine", O_CREAT | O_WRONLY, 0600));
+    fflush(stdout);
+    if (number >= 0)
+        return -7;
+    if (number < 0) {""")
+    score = submit(source, quick=True)
+    printed = score.outcomes[0].output
+    words, _, rest = printed.partition("|")
+    assert sorted(words.split()) == [".", "..", "bin", "out"], score.build_errors
+    assert rest.split() == ["-1", "-1", "-1"]
