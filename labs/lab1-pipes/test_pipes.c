@@ -1018,7 +1018,7 @@ HELPER void expect_emfile_or_success(struct subject *s, int most)
                  few);
         snprintf(name, sizeof(name), "children %d", few);
         EXPECT(got_int(s, name) == 0, expected,
-               "%lld children were not waited for", got_int(s, name));
+               "children that nobody has waited for: %lld", got_int(s, name));
     }
 }
 
@@ -1517,7 +1517,7 @@ TEST(pipeline, pipeline_ends_what_it_started_when_it_cannot_go_on)
     EXPECT(got_int(s, "leaked") == 0, "no descriptor is left open",
            "%lld more are open than before", got_int(s, "leaked"));
     EXPECT(got_int(s, "children") == 0, "every child is waited for",
-           "%lld children were not waited for", got_int(s, "children"));
+           "children that nobody has waited for: %lld", got_int(s, "children"));
 
     s = START(pipeline, STR("line", "copy|copy|copy"),
               FD("in", new_empty_input()), LEND_FD("out", out.r),
