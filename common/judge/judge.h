@@ -2,9 +2,6 @@
 #ifndef JUDGE_H
 #define JUDGE_H
 
-#ifndef KIT_JUDGE
-#define KIT_JUDGE
-#endif
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -273,14 +273,11 @@ static bool timer_is_armed(void)
     return false;
 }
 
-/* Before the scenario is ready, the fork server's process is the one that
- * runs the student's code, if any (a constructor). */
-static bool server_counts(void)
-{
-    return server_pid() != 0 && test.subjects != NULL &&
-           test.subjects->pid == 0;
-}
-
+/*
+ * The fork server counts for sleep: while it runs it may be about to report
+ * an end, or (before the scenario is ready) run the student's code in a
+ * constructor.  Its processor time counts only then.
+ */
 bool processes_asleep(unsigned long long *print, unsigned long long *cpu_ms)
 {
     struct look l = {.asleep = true, .print = 0xcbf29ce484222325u};
@@ -294,9 +291,11 @@ bool processes_asleep(unsigned long long *print, unsigned long long *cpu_ms)
             process_threads(list[i].pid, look_at_thread, &l);
     }
     free(list);
-    if (server_counts() && read_stat(server_pid(), &server)) {
-        *cpu_ms += server.cpu_ms;
-        process_threads(server.pid, look_at_thread, &l);
+    if (server_pid() != 0 && read_stat(server_pid(), &server)) {
+        if (test.subjects != NULL && test.subjects->pid == 0)
+            *cpu_ms += server.cpu_ms;
+        if (l.asleep)
+            process_threads(server.pid, look_at_thread, &l);
     }
     *print = l.print;
     return l.asleep && !timer_is_armed();
