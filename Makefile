@@ -15,8 +15,13 @@ numbers := $(sort $(foreach d,$(wildcard labs/lab*-*/lab.toml), \
 labs := $(addprefix lab,$(numbers))
 demos := $(addprefix demo,$(numbers))
 
-# What the variables of a command line become: LAB="1 4" and TEST="a b" may
-# name more than one.
+# LAB=4              this lab only; "1 4": these
+# TEST=name          this test only
+# FROM=dir           the files of any folder in place of labs/ (FROM=solutions)
+# STRICT=1           exit 1 when points were lost
+# JSON=file          where the report goes (build/report.json)
+# JOBS=n             so many labs at a time
+# ISOLATION=kind     auto, namespaces, uid or none
 lab_options = $(foreach n,$(LAB),--lab $(n))
 test_options = $(foreach t,$(TEST),--test $(t))
 from_option = $(if $(FROM),--from "$(FROM)")
@@ -35,34 +40,37 @@ goals := grade debug doctor test check-kit stubs figures bench-grader
 $(goals) $(labs) $(demos): | $(first)
 
 help: ## this list
-	@echo "Commands ($(labs)):"
+	@echo "Labs: $(numbers).  Commands:"
 	@sed -n 's/^\([$$a-z()-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
 	sed -e 's/^$$(labs)/labN/' -e 's/^$$(demos)/demoN/' | \
 	awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@echo "Variables, where they make sense:"
+	@sed -n 's/^# \([A-Z]*=[^ ]*\)  *\(.*\)/\1|\2/p' Makefile | \
+	awk -F'|' '{ printf "  %-18s %s\n", $$1, $$2 }'
 
 setup: ## install what is missing (Debian, Ubuntu; as root or with sudo)
 	@sh grader/setup.sh $(setup_for)
 
-$(labs): ## build lab N and run its tests at once [TEST=name FROM=dir]
+$(labs): ## build lab N and run its tests at once
 	@$(grader) grade --quick --lab $(@:lab%=%) $(test_options) $(common_options)
 
-grade: ## everything: tests, Valgrind, leftovers, score [LAB=4 FROM=dir STRICT=1 JSON=file JOBS=n TEST=name ISOLATION=uid]
+grade: ## everything: tests, Valgrind, leftovers, score
 	@$(grader) grade $(lab_options) $(test_options) $(common_options) \
 		$(if $(STRICT),--strict) $(if $(JSON),--json "$(JSON)")
 
 debug: ## gdb in the process that runs your code: LAB=4 TEST=name
 	@$(grader) debug $(if $(LAB),--lab $(LAB)) $(if $(TEST),--test $(TEST)) $(from_option)
 
-$(demos): ## build the demo program of lab N and say how to run it [FROM=dir]
+$(demos): ## build the demo program of lab N and say how to run it
 	@$(grader) demo --lab $(@:demo%=%) $(from_option)
 
 doctor: ## what this machine can and cannot do
 	@$(grader) doctor
 
-test: ## the kit's own tests [PYTEST_ARGS=...]
+test: ## the kit's own tests
 	@$(PYTHON) -m grader.tests $(PYTEST_ARGS)
 
-check-kit: ## solutions full, stubs 0, every mistake caught, handouts agree [LAB=4]
+check-kit: ## solutions full, stubs 0, every mistake caught, handouts agree
 	@$(grader) check-kit $(lab_options) $(if $(JOBS),--jobs $(JOBS)) \
 		$(if $(REPEAT),--repeat $(REPEAT))
 

@@ -56,7 +56,7 @@ def _leftovers(score: LabScore, style: Style) -> List[str]:
     rows = words.leftover_rows(score.outcomes)
     if not rows:
         return []
-    lines = ["", "left behind, which costs cleanup points:"]
+    lines = ["", *_wrapped("left behind, which costs cleanup points:", 0, style.width)]
     for _, text in rows[:MOST_FAILURES]:
         lines += _wrapped(text, 2, style.width)
     more = len(rows) - MOST_FAILURES
