@@ -15,6 +15,8 @@
 
 #include "calls.h"
 
+enum { MOST_FRAMES = 3 };
+
 /* ---- the line in the student's file -------------------------------------------- */
 
 static bool is_source(const char *path)
@@ -30,15 +32,16 @@ static bool is_source(const char *path)
 
 /*
  * Reads eu-stack's output.  A frame is "#1  0x... function" and, on the next
- * line, "    /path/file.c:42:9"; a thread begins with "TID 71:".
+ * line, "    /path/file.c:42:9"; a thread begins with "TID 71:".  The frames
+ * in the student's files are kept, innermost first.
  */
-static void parse_stack(FILE *f, pid_t tid, char *where, size_t where_size,
-                        char *location, size_t location_size)
+static void parse_stack(FILE *f, pid_t tid, struct place *place)
 {
     char line[512], function[128] = "";
-    int current = 0;
+    int current = 0, frames = 0;
+    size_t at = 0;
 
-    while (fgets(line, sizeof(line), f) != NULL && location[0] == '\0') {
+    while (fgets(line, sizeof(line), f) != NULL) {
         char path[400];
         int number;
 
@@ -49,19 +52,24 @@ static void parse_stack(FILE *f, pid_t tid, char *where, size_t where_size,
             sscanf(line, "#%*d %*s %127s", function);
             continue;
         }
-        if (current != tid ||
+        if (current != tid || frames == MOST_FRAMES ||
             sscanf(line, " %399[^:]:%d", path, &number) != 2 ||
             !is_source(path))
             continue;
 
         const char *slash = strrchr(path, '/');
+        const char *file = slash != NULL ? slash + 1 : path;
 
-        snprintf(location, location_size, "%.100s:%d",
-                 slash != NULL ? slash + 1 : path, number);
-        snprintf(where, where_size, "%.60s (%.90s)", function, location);
+        if (frames == 0)
+            snprintf(place->line, sizeof(place->line), "%.60s:%d", file,
+                     number);
+        if (at < sizeof(place->where))
+            at += (size_t)snprintf(place->where + at, sizeof(place->where) - at,
+                                   "%s%.60s (%.60s:%d)",
+                                   frames == 0 ? "" : ", called by ", function,
+                                   file, number);
+        frames++;
     }
-    while (fgets(line, sizeof(line), f) != NULL)
-        ; /* to its end: eu-stack must not die of SIGPIPE while attached */
 }
 
 static pid_t run_stack_tool(pid_t pid, int *output)
@@ -88,13 +96,12 @@ static pid_t run_stack_tool(pid_t pid, int *output)
     return tool;
 }
 
-void locate(pid_t pid, pid_t tid, char *where, size_t where_size,
-            char *location, size_t location_size)
+void locate(pid_t pid, pid_t tid, struct place *place)
 {
     int output;
     pid_t tool;
 
-    where[0] = location[0] = '\0';
+    *place = (struct place){.where = ""};
     if (options.valgrind) /* its stack is Valgrind's own */
         return;
     tool = run_stack_tool(pid, &output);
@@ -105,7 +112,7 @@ void locate(pid_t pid, pid_t tid, char *where, size_t where_size,
     FILE *f = fdopen(output, "r");
 
     if (f != NULL) {
-        parse_stack(f, tid, where, where_size, location, location_size);
+        parse_stack(f, tid, place);
         fclose(f);
     }
     while (waitpid(tool, NULL, 0) == -1 && errno == EINTR)
@@ -443,7 +450,7 @@ static void explain_other_end(struct text *out, pid_t pid,
 static bool report_thread(pid_t pid, pid_t tid, void *arg)
 {
     struct report *r = arg;
-    char where[160], location[160];
+    struct place place;
     struct blocked b;
 
     text_add(r->out, "%spid %d", r->out->at != NULL ? "\n" : "", (int)pid);
@@ -456,11 +463,11 @@ static bool report_thread(pid_t pid, pid_t tid, void *arg)
         text_add(r->out, " is blocked in ");
         explain_call(r->out, pid, &b);
     }
-    locate(pid, tid, where, sizeof(where), location, sizeof(location));
-    if (where[0] != '\0')
-        text_add(r->out, " in %s", where);
+    locate(pid, tid, &place);
+    if (place.where[0] != '\0')
+        text_add(r->out, " in %s", place.where);
     if (r->location[0] == '\0')
-        snprintf(r->location, r->location_size, "%s", location);
+        snprintf(r->location, r->location_size, "%s", place.line);
     if (b.number != -1)
         explain_other_end(r->out, pid, &b);
     return true;

@@ -108,7 +108,7 @@ struct subject {
     bool inspected;
     unsigned left;    /* things left by this scenario */
     int crash_signal; /* 0: none */
-    char crash_where[200];
+    char crash_where[440];
     struct table *fds; /* before the scenario ran */
     struct table *maps;
 };
@@ -182,10 +182,12 @@ bool process_sleeps_in(const struct subject *s, const char *call);
 
 /* Lines that say what each process of the subject waits for. */
 void hang_report(struct text *out, char *location, size_t location_size);
-/* "pipe_send (pipes.c:42)" of the innermost frame in the student's files, and
- * "pipes.c:42"; both "" when it can't be told. */
-void locate(pid_t pid, pid_t tid, char *where, size_t where_size,
-            char *location, size_t location_size);
+/* Where a thread is in the student's files; both "" when it can't be told. */
+struct place {
+    char where[420]; /* "pipe_send (pipes.c:42), called by ..." */
+    char line[80];   /* "pipes.c:42" */
+};
+void locate(pid_t pid, pid_t tid, struct place *place);
 
 /* ---- leftovers (leftovers.c) --------------------------------------------- */
 

@@ -67,19 +67,19 @@ static void note_crash(struct subject *s, const struct record *r)
 {
     struct process *list;
     size_t n = processes_list(&list);
-    char where[160], location[160];
+    struct place place;
     bool ours = process_is_below(list, n, r->pid, getpid());
 
     free(list);
     if (!ours)
         return;
     wait_for_stop(r->pid);
-    locate(r->pid, r->pid, where, sizeof(where), location, sizeof(location));
-    if (location[0] != '\0' && test.location[0] == '\0')
-        snprintf(test.location, sizeof(test.location), "%s", location);
+    locate(r->pid, r->pid, &place);
+    if (place.line[0] != '\0' && test.location[0] == '\0')
+        snprintf(test.location, sizeof(test.location), "%s", place.line);
     s->crash_signal = (int)r->value;
     snprintf(s->crash_where, sizeof(s->crash_where), "%s%s",
-             where[0] != '\0' ? " in " : "", where);
+             place.where[0] != '\0' ? " in " : "", place.where);
     text_add(&test.notes, "%spid %d met %s", test.notes.at != NULL ? "\n" : "",
              (int)r->pid, signal_name((int)r->value));
     if (r->value == SIGSEGV || r->value == SIGBUS)
