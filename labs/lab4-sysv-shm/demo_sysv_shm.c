@@ -86,6 +86,16 @@ static int make_board(key_t key)
     return id;
 }
 
+/* Destroys the segment, or says how to do it by hand. */
+static void take_away(int id)
+{
+    if (seg_destroy(id) == 0)
+        return;
+    fprintf(stderr, "segment %d is left behind; remove it: ipcrm -m %d\n", id,
+            id);
+    die_errno("seg_destroy");
+}
+
 /* Attaches and formats a new segment, or takes it away again. */
 static void *format_board(int id)
 {
@@ -94,7 +104,7 @@ static void *format_board(int id)
     if (board == NULL || dict_init(board, BOARD_BYTES) == -1 ||
         dict_put(board, "greeting", "hello from the maker") == -1) {
         int saved = errno;
-        seg_destroy(id);
+        take_away(id);
         errno = saved;
         die_errno("preparing the board");
     }
@@ -128,8 +138,7 @@ static void serve(const char *file)
     void *board = format_board(id);
     show(key, id, board);
     wait_for_the_end(&ends);
-    if (seg_destroy(id) == -1)
-        die_errno("seg_destroy");
+    take_away(id);
     if (seg_detach(board) == -1)
         die_errno("seg_detach");
     printf("Segment %d is destroyed.\n", id);
