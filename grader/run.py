@@ -14,8 +14,9 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterable, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from grader import parse, process, text
 from grader.errors import KitError
@@ -100,16 +101,29 @@ def why_no_namespaces(isolation: Isolation) -> str:
         place.close()
     if done.status == 0:
         return ""
-    return text.one_line(done.stderr, 160) or f"bubblewrap ended with {done.status}"
+    words = text.one_line(done.stderr.split(b" See <")[0], 160)
+    return words or f"bubblewrap ended with {done.status}"
 
 
 # ----------------------------------------------------------------- the runs
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What all runs of one lab have in common."""
+
+    lab: Lab
+    build: Build
+    place: Place
+    only: Tuple[str, ...]
+    progress: Optional[Progress]
+
+
 def run_lab(lab: Lab, build: Build, place: Place, *, quick: bool = False,
             only: Sequence[str] = (), progress: Optional[Progress] = None) -> Run:
     """Everything that a lab's verdicts are made from."""
-    native = _run_until_whole(lab, build, place, only, (), None, progress)
+    plan = _Plan(lab, build, place, tuple(only), progress)
+    native = _run_until_whole(plan, ())
     if quick:
         return Run(native, memory_skipped="not run: quick")
     outcomes = parse.parse_outcomes(lab, Run(native)).values()
@@ -117,24 +131,21 @@ def run_lab(lab: Lab, build: Build, place: Place, *, quick: bool = False,
         return Run(native, memory_skipped="not run: no test has passed yet")
     if not shutil.which("valgrind"):
         raise KitError("Valgrind is not installed (apt-get install valgrind libc6-dbg)")
-    skip = tuple(o.test.name for o in outcomes if o.status == TIMED_OUT)
+    # What did not end in time natively would not do so under Valgrind.
+    late = tuple(o.test.name for o in outcomes if o.status == TIMED_OUT)
     folder = place.make("vg")
-    logs = _run_until_whole(lab, build, place, only, skip, _valgrind(place), progress)
-    _check_valgrind(logs)
+    logs = _run_until_whole(plan, late, valgrind=True)
+    _check_valgrind(logs[-1])
     return Run(native, logs, tuple(_read_xml(folder)))
 
 
-def _valgrind(place: Place) -> List[str]:
-    return [*VALGRIND, f"--xml-file={place.path('vg')}/vg.%p.xml"]
-
-
-def _run_until_whole(lab: Lab, build: Build, place: Place, only: Sequence[str],
-                     skip: Tuple[str, ...], valgrind: Optional[List[str]],
-                     progress: Optional[Progress]) -> Tuple[Log, ...]:
+def _run_until_whole(plan: _Plan, skip: Tuple[str, ...],
+                     valgrind: bool = False) -> Tuple[Log, ...]:
+    """Runs the judge, and again without the tests that it died in."""
     logs: List[Log] = []
     for _ in range(1 + _MOST_RERUNS):
-        log = _run_judge(lab, build, place, only, skip, valgrind, progress)
-        sweep(place)
+        log = _run_judge(plan, skip, valgrind)
+        sweep(plan.place)
         logs.append(log)
         died_in = parse.parse_events(log.events).open
         if parse.is_whole(log) or not died_in or died_in in skip:
@@ -143,48 +154,48 @@ def _run_until_whole(lab: Lab, build: Build, place: Place, only: Sequence[str],
     return tuple(logs)
 
 
-def _run_judge(lab: Lab, build: Build, place: Place, only: Sequence[str],
-               skip: Tuple[str, ...], valgrind: Optional[List[str]],
-               progress: Optional[Progress]) -> Log:
-    def argv(pipes) -> List[str]:
-        judge = [place.path(f"bin/{build.judge.name}"),
-                 "--events-fd", str(pipes["events"]),
-                 "--xml", f"/dev/fd/{pipes['xml']}"]
-        for name in only:
-            judge += ["--only", name]
-        for name in skip:
-            judge += ["--skip", name]
-        for name in lab.files:
-            judge += ["--source", name]
-        if place.isolation.kind == NONE:
-            judge.append("--shared")
-        if valgrind:
-            judge.append("--valgrind")
-        judge += ["--", *(valgrind or []), place.path("out/subject")]
-        mounts = [Mount("bin"), Mount("out")]
-        if valgrind:
-            mounts.append(Mount("vg", writable=True))
-        return place.command(judge, JUDGE, mounts, "out")
-
+def _run_judge(plan: _Plan, skip: Tuple[str, ...], valgrind: bool) -> Log:
     def on_line(pipe: str, line: bytes) -> None:
-        if progress and pipe == "events":
+        if plan.progress and pipe == "events":
             event = parse.parse_event(line)
             if event.get("event") == "end":
-                progress(lab, text.one_line(str(event.get("test"))))
+                plan.progress(plan.lab, text.one_line(str(event.get("test"))))
 
-    tests = len(only) or len(lab.tests)
-    timeout_s = 240 + 30 * tests if valgrind else 120 + 15 * tests
-    done = process.run(argv, timeout_s=timeout_s, cwd=place.start_dir("out"),
-                       env=place.environment, uid=place.start_as,
-                       pipes=("events", "xml"), pipes_of=place.uid, cap=_LOG_CAP,
-                       on_line=on_line)
+    mounts = [Mount("bin"), Mount("out")]
+    if valgrind:
+        mounts.append(Mount("vg", writable=True))
+    place = plan.place
+    tests = len(plan.only) or len(plan.lab.tests)
+    done = process.run(
+        lambda pipes: place.command(_judge_argv(plan, pipes, skip, valgrind),
+                                    JUDGE, mounts, "out"),
+        timeout_s=240 + 30 * tests if valgrind else 120 + 15 * tests,
+        cwd=place.start_dir("out"), env=place.environment, uid=place.start_as,
+        pipes=("events", "xml"), pipes_of=place.uid, cap=_LOG_CAP, on_line=on_line)
     return Log(done.out["xml"], done.out["events"], done.stderr[:4096], done.status,
                done.wall_s, skip)
 
 
-def _check_valgrind(logs: Iterable[Log]) -> None:
+def _judge_argv(plan: _Plan, pipes: Dict[str, int], skip: Sequence[str],
+                valgrind: bool) -> List[str]:
+    place = plan.place
+    argv = [place.path(f"bin/{plan.build.judge.name}"),
+            "--events-fd", str(pipes["events"]), "--xml", f"/dev/fd/{pipes['xml']}"]
+    for option, names in (("--only", plan.only), ("--skip", skip),
+                          ("--source", plan.lab.files)):
+        for name in names:
+            argv += [option, name]
+    if place.isolation.kind == NONE:
+        argv.append("--shared")  # with the user's own objects and processes
+    subject = [place.path("out/subject")]
+    if valgrind:
+        argv.append("--valgrind")
+        subject[:0] = [*VALGRIND, f"--xml-file={place.path('vg')}/vg.%p.xml"]
+    return [*argv, "--", *subject]
+
+
+def _check_valgrind(last: Log) -> None:
     """A Valgrind that can't start is the machine's fault, not the student's."""
-    last = list(logs)[-1]
     words = text.decode(last.errors)
     if "must-be-redirected function" in words or "debuginfo package" in words:
         raise KitError("Valgrind needs libc's debug symbols here "
