@@ -240,7 +240,19 @@ def _tool(argv: Sequence[str], cwd: Path, what: str) -> bytes:
         raise KitError("Check is not installed (apt-get install check)")
     if "stdio.h: No such file" in words or "errno.h: No such file" in words:
         raise KitError("libc's headers are not installed (apt-get install libc6-dev)")
-    raise KitError(f"{what} does not build: {words}")
+    raise KitError(f"{what} does not build: {_first_error(words, Path(what).name)}")
+
+
+def _first_error(words: str, file: str) -> str:
+    """One line for the compiler's many; where the error is in a macro of a
+    header, the line of the file that uses it as well."""
+    errors = _messages(words, "error")
+    if not errors:
+        return " / ".join(words.splitlines()[:3])
+    used_at = re.search(rf"^{re.escape(file)}:\d+", words, re.MULTILINE)
+    if used_at and not errors[0].startswith(file):
+        return f"{used_at.group()}: {errors[0]}"
+    return errors[0]
 
 
 def _symbols(cwd: Path, obj: str) -> List[Tuple[str, str]]:
@@ -335,7 +347,7 @@ def _compile_errors(lab: Lab, done: process.Finished, diagnostics: str) -> List[
 
 def _messages(diagnostics: str, kind: str) -> Tuple[str, ...]:
     """The first messages of a kind, file:line in front, and how many more."""
-    pattern = re.compile(rf"^[^\s:]+:\d+:\d+: (?:fatal )?{kind}: ")
+    pattern = re.compile(rf"^[^:]+:\d+:\d+: (?:fatal )?{kind}: ")
     lines = [text.one_line(line, 300) for line in diagnostics.splitlines()
              if pattern.match(line)]
     more = len(lines) - _MAX_MESSAGES

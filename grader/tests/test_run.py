@@ -1,0 +1,168 @@
+"""Runs that go wrong on the kit's side: the judge dies, is late, has no test."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from grader import build, checkkit, discover, process, run, sandbox
+from grader.checkkit import labs
+from grader.errors import KitError
+from grader.model import BROKEN, CRASHED, PASSED, Kit
+from grader.pipeline import Job, grade_lab
+from grader.tests.conftest import FIXTURES, ROOT
+from grader.tests.students import HONEST
+
+
+@pytest.fixture
+def changed_kit(tiny_kit, tmp_path):
+    """changed_kit(old, new) is the tiny kit with another test file or lab.toml."""
+    def change(name: str, old: str, new: str) -> Kit:
+        root = tmp_path / "kit"
+        shutil.copytree(FIXTURES / "labs", root / "labs")
+        (root / "common").symlink_to(ROOT / "common")
+        (root / "build").symlink_to(tiny_kit.build_dir)
+        path = root / "labs" / "lab1-tiny" / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        return discover.find_kit(root)
+    return change
+
+
+def grade(kit, tmp_path, isolation, quick=True):
+    folder = tmp_path / "submission"
+    folder.mkdir()
+    (folder / "tiny.c").write_text(HONEST["right"].source)
+    lab = discover.find_labs(kit)[0]
+    return grade_lab(Job(kit, lab, folder, isolation, quick))
+
+
+@pytest.mark.parametrize("quick", (True, False))
+def test_a_judge_that_dies_costs_one_test(quick, changed_kit, tmp_path, isolation):
+    kit = changed_kit("test_tiny.c", 'INT("number", -5));', 'INT("number", -5));\n'
+                      "    _exit(3);")
+    score = grade(kit, tmp_path, isolation, quick)
+    status = {outcome.test.name: outcome.status for outcome in score.outcomes}
+    assert status.pop("refuses_a_negative_number") == CRASHED
+    assert set(status.values()) == {PASSED}
+    if not quick:
+        assert score.memory_score == 7
+
+
+def test_a_judge_that_dies_at_once_is_the_kits_fault(changed_kit, tmp_path, isolation):
+    kit = changed_kit("test_tiny.c", '#include "tiny.h"', '#include "tiny.h"\n'
+                      "#ifdef KIT_JUDGE\n__attribute__((constructor)) static void "
+                      "dies(void)\n{\n    _exit(3);\n}\n#endif")
+    assert grade(kit, tmp_path, isolation).status == BROKEN
+
+
+def test_a_test_that_lab_toml_alone_has_is_the_kits_fault(changed_kit, tmp_path,
+                                                          isolation):
+    kit = changed_kit("lab.toml", "copies_every_byte", "copies_every_bit")
+    score = grade(kit, tmp_path, isolation)
+    assert score.status == BROKEN
+    lab = discover.find_labs(kit)[0]
+    found = labs._tests(kit, lab)
+    assert any("lab.toml has copies_every_bit" in finding for finding in found)
+    assert any("TEST(copy, copies_every_byte)" in finding for finding in found)
+
+
+def test_a_test_file_that_does_not_compile_is_the_kits_fault(changed_kit, tmp_path,
+                                                             isolation):
+    kit = changed_kit("test_tiny.c", "finish(s);", "finish(s)")
+    with pytest.raises(KitError, match=r"test_tiny\.c:18: .*error") as caught:
+        grade(kit, tmp_path, isolation)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_graders_make_one_cache(changed_kit, tiny_kit):
+    from concurrent.futures import ThreadPoolExecutor
+    kit = changed_kit("test_tiny.c", "TEST(answer, answers", "\n\nTEST(answer, answers")
+    lab = discover.find_labs(kit)[0]
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: build.build_kit_parts(kit, lab).folder, range(4)))
+    assert len(set(made)) == 1
+    assert build.build_kit_parts(kit, lab).api == ("tiny_answer", "tiny_copy")
+    assert not list((tiny_kit.build_dir / "cache").glob(".new-*/judge"))
+
+
+def test_mistakes_are_found_out(changed_kit, tmp_path, isolation):
+    """check-kit finds what a mistake's patch promises and does not keep."""
+    kit = changed_kit("lab.toml", "points = 20", "points = 20")
+    home = kit.root / "solutions" / "lab1-tiny" / "mistakes"
+    home.mkdir(parents=True)
+    source = HONEST["right"].source
+    (home.parent / "tiny.c").write_text(source)
+    at = source.splitlines().index("    return number + 1;")
+    body = ("--- a/tiny.c\n+++ b/tiny.c\n"
+            f"@@ -{at + 1},2 +{at + 1},2 @@\n-    return number + 1;\n"
+            "+    return number + 2;\n }\n")
+    headers = {
+        "good": "Misconception: x\nFails: answers_with_the_next_number\n"
+                "Shows: What comes after a number?\n",
+        "tests": "Misconception: x\nFails: copies_every_byte\nShows: expected:\n",
+        "words": "Misconception: x\nShows: never said\n",
+        "names": "Misconception: x\nFails: no_such_test\nShows: expected:\n",
+    }
+    for name, header in headers.items():
+        (home / f"{name}.patch").write_text(f"{header}\n{body}")
+    (home / "stale.patch").write_text(headers["good"] + "\n" + body.replace(
+        "-    return number + 1;", "-    return number + 9;"))
+    lab = discover.find_labs(kit)[0]
+    checks = [check for check in checkkit.checks_of_lab(kit, lab, isolation)
+              if ": mistake " in check.name]
+    found = "\n".join(checkkit.run_checks(checks, 1))
+    assert len(checks) == 5
+    assert "mistake good" not in found
+    assert "copies_every_byte passed with this mistake; it must fail" in found
+    assert "the report does not say: never said" in found
+    assert "Fails: names no test of lab.toml: no_such_test" in found
+    assert "mistake stale: does not apply to the reference" in found
+
+
+# -------------------------------------------------------------------- process
+
+
+def test_a_late_program_is_killed_with_what_it_started():
+    done = process.run(["sh", "-c", "sleep 60 & sleep 60"], timeout_s=0.2)
+    assert done.status is None and done.wall_s < 5
+
+
+def test_an_orphan_that_holds_the_output_is_not_waited_for():
+    done = process.run(["sh", "-c", "echo out; sleep 3 & exit 7"], timeout_s=20)
+    assert (done.status, done.stdout) == (7, b"out\n")
+    assert done.wall_s < 2
+
+
+def test_output_is_kept_up_to_a_cap():
+    done = process.run(["sh", "-c", "yes | head -c 3000000"], timeout_s=20, cap=1000)
+    assert len(done.stdout) == 1000 and done.status == 0
+
+
+def test_extra_pipes_and_their_lines():
+    lines = []
+    done = process.run(
+        lambda pipes: ["sh", "-c", f"printf 'a\\nb\\nc' >/dev/fd/{pipes['extra']}"],
+        timeout_s=20, pipes=("extra",), on_line=lambda name, line: lines.append(line))
+    assert done.out["extra"] == b"a\nb\nc"
+    assert lines == [b"a", b"b"]
+
+
+def test_no_descriptor_is_left_open():
+    import os
+    before = os.listdir("/proc/self/fd")
+    process.run(["true"], timeout_s=5, pipes=("one", "two"))
+    with pytest.raises(FileNotFoundError):
+        process.run(["no-such-program"], timeout_s=5, pipes=("one",))
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_isolation_that_is_asked_for_and_not_there(monkeypatch):
+    monkeypatch.setattr(run, "bubblewrap", lambda: None)
+    with pytest.raises(KitError, match="apt-get install bubblewrap"):
+        run.choose_isolation("namespaces")
+    monkeypatch.setattr(sandbox, "is_root", lambda: False)
+    with pytest.raises(KitError, match="needs root"):
+        run.choose_isolation("uid")
