@@ -18,6 +18,9 @@ from grader.errors import KitError
 
 EXIT_OK, EXIT_LOST, EXIT_FAULT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
+_MODULES = {"rich": "python3-rich", "jsonschema": "python3-jsonschema",
+            "tomli": "python3-tomli"}
+
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -28,6 +31,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except KitError as error:
         sys.stdout.flush()
         print(f"grader: {error}", file=sys.stderr)
+        return EXIT_FAULT
+    except ModuleNotFoundError as error:
+        if error.name not in _MODULES:
+            raise
+        print(f"grader: Python's {error.name} is not installed "
+              f"(apt-get install {_MODULES[error.name]})", file=sys.stderr)
         return EXIT_FAULT
     except KeyboardInterrupt:
         print("\ngrader: stopped", file=sys.stderr)
@@ -157,13 +166,12 @@ def _quick(report, style) -> int:
 def _full(options: argparse.Namespace, kit, labs: List, jobs: List, at_once: int,
           style) -> int:
     from grader import pipeline, progress
-    from grader.report import json_report
+    from grader.report import json_report, terminal
 
     with progress.progress_of(labs, style) as notify:
         report = pipeline.grade(jobs, at_once, notify)
     path = options.json or kit.build_dir / "report.json"
     json_report.write(report, path)
-    from grader.report import terminal
     terminal.render(report, sys.stdout, style, os.path.relpath(path))
     if report.broken:
         return EXIT_FAULT

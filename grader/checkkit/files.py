@@ -80,7 +80,7 @@ def _links(kit: Kit) -> List[str]:
     for page in pages:
         name = page.relative_to(kit.root)
         for number, line in enumerate(without_code(page.read_text("utf-8")), 1):
-            for target in _LINK.findall(line):
+            for target in _LINK.findall(re.sub(r"`[^`]*`", "", line)):
                 problem = _dead(page, unquote(target))
                 if problem:
                     found.append(f"{name}:{number}: {problem}")

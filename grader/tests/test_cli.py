@@ -130,6 +130,25 @@ def test_a_missing_check_names_its_package(tiny_lab, tmp_path, monkeypatch, capf
     assert "apt-get install check" in capfd.readouterr().err
 
 
+def test_a_missing_module_names_its_package(grade, monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "rich"
+                 or name == "grader.report.terminal"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    monkeypatch.delattr("grader.report.terminal", raising=False)
+
+    class Gone:
+        @staticmethod
+        def find_spec(name, *_):
+            if name.split(".")[0] == "rich":
+                raise ModuleNotFoundError("No module named 'rich'", name="rich")
+    monkeypatch.setattr(sys, "meta_path", [Gone, *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "rich.console")
+    status, _, err = grade(HONEST["right"].source)
+    assert status == 2 and "apt-get install python3-rich" in err
+    assert grade(HONEST["right"].source, "--quick")[0] == 0
+
+
 def test_a_kit_without_solutions_says_so(tiny_kit, capfd):
     for command in ("stubs", "check-kit"):
         assert main(["--kit", str(tiny_kit.root), command]) == 2

@@ -1,11 +1,15 @@
-"""The stub generator, and check-kit's small readers."""
+"""What is generated (stubs, figures), and check-kit's small readers."""
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
-from grader.checkkit import handout, mistakes
+from grader import figures
+from grader.checkkit import files, handout, mistakes
 from grader.errors import KitError
+from grader.model import Kit
 from grader.stubs import generate
 
 SOLUTION = """\
@@ -119,7 +123,6 @@ PAGE = """\
     ("### Pitfall: end\n", "", "has no anchor #pitfall-end"),
 ))
 def test_a_page_agrees_with_lab_toml(old, new, says, tmp_path, tiny_lab):
-    from grader.model import Kit
     write_page(tmp_path, PAGE.replace(old, new) if old else PAGE)
     found = handout.findings(Kit(tmp_path), tiny_lab)
     if says is None:
@@ -149,3 +152,35 @@ def test_a_bad_header(text, says, tmp_path):
     with pytest.raises(KitError) as caught:
         mistakes.read(path)
     assert says in str(caught.value)
+
+
+@pytest.mark.skipif(not shutil.which("dot"), reason="no Graphviz")
+def test_figures_are_drawn_and_go_out_of_date(tmp_path):
+    kit = Kit(tmp_path)
+    folder = tmp_path / "handouts" / "figures"
+    folder.mkdir(parents=True)
+    (folder / "a.dot").write_text("digraph { writer -> pipe -> reader }")
+    assert "a.svg is not drawn" in figures.out_of_date(kit)[0]
+    assert figures.main(kit, check=True) == 1
+    assert figures.main(kit, check=False) == 0
+    lines = (folder / "a.svg").read_text().splitlines()
+    assert lines[0].startswith("<?xml") and "sha256 of the .dot: " in lines[1]
+    assert figures.out_of_date(kit) == []
+    (folder / "a.dot").write_text("digraph { writer -> reader }")
+    assert len(figures.out_of_date(kit)) == 1
+    (folder / "a.dot").rename(folder / "b.dot")
+    assert any("a.svg has no .dot" in finding for finding in figures.out_of_date(kit))
+    (folder / "b.dot").write_text("digraph {")
+    with pytest.raises(KitError, match="b.dot"):
+        figures.draw(folder / "b.dot")
+
+
+def test_links_that_lead_nowhere(tmp_path):
+    (tmp_path / "handouts").mkdir()
+    (tmp_path / "README.md").write_text(
+        "[good](handouts/a.md#part-two) [web](https://x.org) `[code](no)`\n"
+        "```\n[not](a-link)\n```\n[dead](gone.md) [anchor](handouts/a.md#part-nine)\n")
+    (tmp_path / "handouts" / "a.md").write_text("# A\n## Part two\n[up](../README.md)\n")
+    found = files._links(Kit(tmp_path))
+    assert found == ["README.md:5: the link to gone.md leads nowhere",
+                     "README.md:5: a.md has no anchor #part-nine"]
