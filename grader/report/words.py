@@ -125,16 +125,21 @@ def memory_line(score: LabScore) -> str:
         return score.memory.not_run
     if score.memory.errors:
         return "Valgrind: " + _count(len(score.memory.errors), "error") + " in your file"
-    return "Valgrind: no error in your file"
+    return "Valgrind: no error in your file" + _in_proportion(score)
 
 
 def cleanup_line(score: LabScore) -> str:
     tests = sum(bool(outcome.leftovers) for outcome in score.outcomes)
     if tests:
         return f"something was left behind in {_count(tests, 'test')}"
-    if score.passed == 0:
-        return "nothing was left behind; points come with the tests that pass"
-    return "nothing was left behind"
+    return "nothing was left behind" + _in_proportion(score)
+
+
+def _in_proportion(score: LabScore) -> str:
+    """Why these points are not all there though nothing is wrong."""
+    if score.passed == len(score.outcomes):
+        return ""
+    return "; points come with the tests that pass"
 
 
 def _count(number: int, noun: str) -> str:
