@@ -112,13 +112,17 @@ struct fault {
     atomic_uint seen;
 };
 
+/* Arguments and results are logged with their bits turned: Valgrind would
+ * take an address in the log for a way to reach the block. */
+#define LOGGED(x) (~(int64_t)(x))
+
 struct logged_call {
     char name[NAME_BYTES];
     char family[NAME_BYTES];
     char object[OBJECT_BYTES]; /* "/name", of shm_open and the like */
-    int64_t args[LOGGED_ARGS];
-    int64_t result;
-    int32_t err; /* errno when it failed, else 0 */
+    int64_t args[LOGGED_ARGS]; /* LOGGED() */
+    int64_t result;            /* LOGGED() */
+    int32_t err;               /* errno when it failed, else 0 */
     int32_t pid;
     atomic_uint complete; /* 1 once result and err are there */
     uint32_t nargs;

@@ -663,10 +663,10 @@ long long(call_argument)(struct subject *s, const char *call, unsigned nth,
                          unsigned argument)
 {
     REQUIRE(argument < LOGGED_ARGS);
-    return nth_call(s, call, nth)->args[argument];
+    return LOGGED(nth_call(s, call, nth)->args[argument]);
 }
 
 long long(call_result)(struct subject *s, const char *call, unsigned nth)
 {
-    return nth_call(s, call, nth)->result;
+    return LOGGED(nth_call(s, call, nth)->result);
 }

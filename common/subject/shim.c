@@ -140,7 +140,8 @@ static struct passing enter(const char *name, const char *family,
     if (p.log != NULL) {
         strncpy(p.log->name, name, NAME_BYTES - 1);
         strncpy(p.log->family, family, NAME_BYTES - 1);
-        memcpy(p.log->args, args, nargs * sizeof(args[0]));
+        for (unsigned i = 0; i < nargs && i < LOGGED_ARGS; i++)
+            p.log->args[i] = LOGGED(args[i]);
         p.log->nargs = nargs;
         p.log->pid = getpid();
     }
@@ -153,7 +154,7 @@ static void leave(const struct passing *p, int64_t result, bool failed)
 {
     if (p->log == NULL)
         return;
-    p->log->result = result;
+    p->log->result = LOGGED(result);
     p->log->err = failed ? errno : 0;
     atomic_store(&p->log->complete, 1);
 }
