@@ -266,7 +266,7 @@ KIND_WORDS = {
     "CoreMemError": "was stopped by a memory error",
     "Leak_DefinitelyLost": "allocates memory and loses it (never freed)",
     "Leak_IndirectlyLost": "loses memory that only lost memory points to",
-    "Leak_PossiblyLost": "may lose memory",
+    "Leak_PossiblyLost": "allocates memory and keeps no pointer to its start (never freed)",
     "Leak_StillReachable": "does not free memory",
 }
 _PIDS = re.compile(rb"<pid>(\d+)</pid>\s*<ppid>(\d+)</ppid>")

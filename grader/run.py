@@ -27,8 +27,8 @@ from grader.sandbox import (
 )
 
 VALGRIND = ("valgrind", "-q", "--leak-check=full",
-            "--show-leak-kinds=definite,indirect",
-            "--errors-for-leak-kinds=definite,indirect",
+            "--show-leak-kinds=definite,indirect,possible",
+            "--errors-for-leak-kinds=definite,indirect,possible",
             "--child-silent-after-fork=no", "--num-callers=30",
             "--fullpath-after=", "--xml=yes")
 _MOST_RERUNS = 3

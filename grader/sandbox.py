@@ -107,7 +107,9 @@ class Place:
         self.uid: Optional[int] = None
         if is_root() and isolation.kind != NONE:
             self.uid, self._hold = _take_uid()
-        self.folder = Path(tempfile.mkdtemp(prefix="kit-"))
+        # A short path: names of sockets have 108 bytes.
+        base = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else None
+        self.folder = Path(tempfile.mkdtemp(prefix="kit-", dir=base))
         self._readable(self.folder, 0o750)
 
     def close(self) -> None:
@@ -158,7 +160,11 @@ class Place:
 
     @property
     def environment(self) -> Dict[str, str]:
-        return dict(ENVIRONMENT)
+        """For commands.  Their temporary files are in the run's folder where
+        /tmp is the machine's own."""
+        if self.isolation.kind == NAMESPACES:
+            return dict(ENVIRONMENT)
+        return {**ENVIRONMENT, "TMPDIR": str(self.make("tmp"))}
 
     def command(self, argv: Sequence[str], limits: Limits, mounts: Sequence[Mount],
                 cwd: str) -> List[str]:
