@@ -146,6 +146,8 @@ static void send_end(const struct text *output)
         text_add_json(&t, test.location, strlen(test.location));
     else
         text_add(&t, "null");
+    text_add(&t, ",\"stub\":");
+    text_add_json(&t, test.stub, strlen(test.stub));
     text_add(&t, ",\"leftovers\":[%s]",
              test.leftovers.at != NULL ? test.leftovers.at : "");
     add_pids(&t);
@@ -217,16 +219,26 @@ void test_end(void)
 
 /* ---- verdicts ------------------------------------------------------------ */
 
-/* Did a call of any scenario return what a stub returns? */
-static bool met_stub(void)
+/* The first call of a scenario that returned what a stub returns, or NULL. */
+static const struct value *met_stub(void)
 {
+    const struct value *first = NULL;
+
     for (struct subject *s = test.subjects; s != NULL; s = s->next)
         for (struct value *v = s->values; v != NULL; v = v->next)
             if (v->head.err == ENOSYS &&
                 ((v->head.kind == RECORD_CALL && v->head.value == -1) ||
                  (v->head.kind == RECORD_CALL_PTR && v->head.value == 0)))
-                return true;
-    return false;
+                first = v;
+    return first;
+}
+
+/* "seg_create" of "seg_create(key, 4096)" */
+static void note_stub(const struct value *v)
+{
+    size_t n = strcspn(v->head.text, "( ");
+
+    snprintf(test.stub, sizeof(test.stub), "%.*s", (int)n, v->head.text);
 }
 
 /* Check's XML log drops what is not ASCII: make it visible. */
@@ -261,8 +273,10 @@ void test_fail(enum status status, const char *location, const char *format,
 
     copy_ascii(kept, sizeof(kept), message.at != NULL ? message.at : "");
     text_free(&message);
-    if (status != BROKEN && met_stub())
+    if (status != BROKEN && met_stub() != NULL) {
+        note_stub(met_stub());
         status = NOT_STARTED;
+    }
     if (expected_failure.armed) {
         memcpy(expected_failure.message, kept, sizeof(kept));
         expected_failure.status = status;

@@ -20,8 +20,9 @@ enum {
     LOOKS_FOR_A_HANG = 5,
     CPU_MS = 2000,
     SPIN_MS = 200,
-    WALL_MS = 10000,
-    VALGRIND_FACTOR = 10
+    WALL_MS = 20000,
+    VALGRIND_FACTOR = 10,    /* of processor time */
+    VALGRIND_WALL_FACTOR = 3 /* of time that passes */
 };
 
 struct watch {
@@ -48,8 +49,8 @@ static long wall_limit_ms(void)
     long limit = test.is->wall_ms != 0 ? (long)test.is->wall_ms : WALL_MS;
 
     if (late_tests >= 2) /* a file that is late everywhere: do not wait long */
-        limit /= 4;
-    return options.valgrind ? limit * VALGRIND_FACTOR : limit;
+        limit /= 8;
+    return options.valgrind ? limit * VALGRIND_WALL_FACTOR : limit;
 }
 
 /* Has the code closed the channel that it did not open? */
