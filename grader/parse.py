@@ -326,13 +326,15 @@ def parse_memory(lab: Lab, run: Run) -> MemoryCheck:
     """Valgrind's errors, each once, with the tests that it showed in."""
     if run.memory_skipped:
         return MemoryCheck(not_run=run.memory_skipped)
+    parents = _parents(run.valgrind_xml)
     ran: Set[str] = set()
     owner: Dict[int, str] = {}
     for log in run.valgrind:
         for name, ended in parse_events(log.events).ended.items():
-            ran.add(name)
+            # It was under Valgrind only if that wrote a file for it.
+            if any(pid in parents for pid in ended.pids):
+                ran.add(name)
             owner.update((pid, name) for pid in ended.pids)
-    parents = _parents(run.valgrind_xml)
     errors: Dict[Tuple[str, str], MemoryFault] = {}
     for xml in run.valgrind_xml:
         for seen in parse_valgrind_xml(xml, lab.files):

@@ -135,8 +135,9 @@ def run_lab(lab: Lab, build: Build, place: Place, *, quick: bool = False,
     late = tuple(o.test.name for o in outcomes if o.status == TIMED_OUT)
     folder = place.make("vg")
     logs = _run_until_whole(plan, late, valgrind=True)
-    _check_valgrind(logs[-1])
-    return Run(native, logs, tuple(_read_xml(folder)))
+    files = tuple(_read_xml(folder))
+    _check_valgrind(logs[-1], files)
+    return Run(native, logs, files)
 
 
 def _run_until_whole(plan: _Plan, skip: Tuple[str, ...],
@@ -194,15 +195,16 @@ def _judge_argv(plan: _Plan, pipes: Dict[str, int], skip: Sequence[str],
     return [*argv, "--", *subject]
 
 
-def _check_valgrind(last: Log) -> None:
+def _check_valgrind(last: Log, files: Sequence[bytes]) -> None:
     """A Valgrind that can't start is the machine's fault, not the student's."""
-    words = text.decode(last.errors)
-    if "must-be-redirected function" in words or "debuginfo package" in words:
-        raise KitError("Valgrind needs libc's debug symbols here "
-                       "(apt-get install libc6-dbg)")
-    if not parse.parse_events(last.events).started:
+    if not any(b"<status>" in xml for xml in files):
+        trial = process.run(["valgrind", "-q", "true"], timeout_s=60)
+        if b"must-be-redirected" in trial.stderr or b"redirection" in trial.stderr:
+            raise KitError("Valgrind needs libc's debug symbols here "
+                           "(apt-get install libc6-dbg)")
+        words = text.one_line(trial.stderr, 300) if trial.status != 0 else ""
         raise KitError("the tests did not start under Valgrind: "
-                       + parse.judge_end(last))
+                       + (words or parse.judge_end(last)))
 
 
 def _read_xml(folder: Path) -> Iterable[bytes]:

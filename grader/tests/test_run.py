@@ -122,6 +122,15 @@ def test_mistakes_are_found_out(changed_kit, tmp_path, isolation):
     assert "mistake stale: does not apply to the reference" in found
 
 
+def test_a_valgrind_that_does_not_start_gives_no_points(changed_kit, tmp_path, isolation,
+                                                        monkeypatch):
+    """As without libc6-dbg: it ends before it runs anything."""
+    kit = changed_kit("lab.toml", "points = 20", "points = 20")
+    monkeypatch.setattr(run, "VALGRIND", ("valgrind", "--no-such-option"))
+    with pytest.raises(KitError, match="did not start under Valgrind"):
+        grade(kit, tmp_path, isolation, quick=False)
+
+
 # -------------------------------------------------------------------- process
 
 
