@@ -27,7 +27,7 @@ def real_kit() -> Kit:
 def tiny_kit() -> Kit:
     """A kit of links; its cache is kept from one run of the tests to the next."""
     root = ROOT / "build" / "test-kit"
-    root.mkdir(parents=True, exist_ok=True)
+    (root / "build").mkdir(parents=True, exist_ok=True)
     for name, target in (("common", ROOT / "common"), ("labs", FIXTURES / "labs")):
         if not os.path.lexists(root / name):
             try:
