@@ -43,6 +43,7 @@ struct test {
     const char *name;
     enum status status;
     char location[160]; /* "pipes.c:42", or "" */
+    char stub[64];      /* the function still to be written, or "" */
     char dir[64];       /* scratch directory, the scenarios' working one */
     const char *file;   /* of the verb that runs, for location */
     int line;
