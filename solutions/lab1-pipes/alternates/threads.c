@@ -70,11 +70,13 @@ static int write_in_thread(int fd, const void *buf, size_t size, bool once)
 
     if (size == 0)
         return 0;
-    w.err = start_writing(&t, &w);
-    if (w.err == 0)
+    int err = start_writing(&t, &w);
+    if (err == 0) {
         pthread_join(t, NULL);
-    errno = w.err;
-    return w.err == 0 ? 0 : -1;
+        err = w.err; /* the thread's own, once it has ended */
+    }
+    errno = err;
+    return err == 0 ? 0 : -1;
 }
 
 ssize_t pipe_read_full(int fd, void *buf, size_t size)
