@@ -198,6 +198,7 @@ class Outcome:
     duration_s: Optional[float] = None
     leftovers: Tuple[Leftover, ...] = ()
     output: str = ""
+    stub: str = ""  # of a test that is not started: the function to write
 
 
 @dataclass(frozen=True)

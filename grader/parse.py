@@ -81,6 +81,7 @@ class Ended:
     leftovers: Tuple[Leftover, ...]
     pids: Tuple[int, ...]
     output: str
+    stub: str
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def _ended(event: Dict[str, Any]) -> Ended:
               for item in event.get("leftovers") or () if isinstance(item, dict)),
         tuple(pid for pid in event.get("pids") or () if isinstance(pid, int)),
         text.clean(_bytes_joined(str(event.get("output") or "")), 4096, 40),
+        text.one_line(str(event.get("stub") or ""), 64),
     )
 
 
@@ -228,7 +230,8 @@ def _with_event(outcome: Outcome, ended: Optional[Ended]) -> Outcome:
     if ended is None:
         return outcome
     return replace(outcome, location=ended.location, duration_s=ended.duration_s,
-                   leftovers=ended.leftovers, output=ended.output)
+                   leftovers=ended.leftovers, output=ended.output,
+                   stub=ended.stub)
 
 
 def split_message(message: str) -> Tuple[str, str, Tuple[str, ...]]:

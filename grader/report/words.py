@@ -162,5 +162,6 @@ def start_here(score: LabScore) -> str:
     if not left:
         return ""
     group = next(g for g in score.groups if g.group.name == left[0].test.group)
-    return (f"{_count(len(left), 'test')} not started; next: {group.group.title}, "
+    what = f"{left[0].stub} ({group.group.title})" if left[0].stub else group.group.title
+    return (f"{_count(len(left), 'test')} not started; next: {what}, "
             f"{score.lab.handout}#{group.group.handout}")

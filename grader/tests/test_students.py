@@ -58,7 +58,7 @@ def test_the_stub_is_not_started(submit, isolation):
     assert score.score == 0
     assert {outcome.status for outcome in score.outcomes} == {NOT_STARTED}
     text = report_of(score, isolation)
-    assert "4 tests not started; next: Answer" in text
+    assert "4 tests not started; next: tiny_answer (Answer)" in text
 
 
 def test_quick_runs_no_valgrind(submit):
