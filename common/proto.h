@@ -80,7 +80,7 @@ enum record_kind {
     RECORD_CALL_PTR,
     RECORD_DONE,  /* the scenario returned; waits for GATE_END */
     RECORD_CRASH, /* signal value at address offset; stopped by SIGSTOP */
-    RECORD_BROKEN /* the test asked for what was not given: text */
+    RECORD_BROKEN /* the test is at fault: text, about the thing called name */
 };
 
 /* Scenario to judge; payload_bytes of payload follow in the same packet. */

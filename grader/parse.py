@@ -1,10 +1,12 @@
 """Fourth step: reads what a run left, and says what each test came to.
 
-Three sources, none of which student code can write to: Check's XML log (the
-verdict and the message), the judge's events (the finer status, the place, the
-duration, leftovers, output) and Valgrind's XML, one file a process.  A log
-that is not whole is a crash of what is missing; Check's TAP output is not read
-at all, since a message in it can forge lines.
+Three sources.  Student code can write to neither of the first two: Check's
+XML log (the verdict and the message) and the judge's events (the finer status,
+the place, the duration, leftovers, output).  The third is Valgrind's XML, one
+file a process, which the process itself writes: it costs points and never
+gives any, and a test without it is not a clean one.  A log that is not whole
+is a crash of what is missing; Check's TAP output is not read at all, since a
+message in it can forge lines.
 """
 
 from __future__ import annotations
@@ -80,6 +82,7 @@ class Ended:
     duration_s: Optional[float]
     leftovers: Tuple[Leftover, ...]
     pids: Tuple[int, ...]
+    returned: Tuple[int, ...]  # those of them that ended as they should
     output: str
     stub: str
 
@@ -133,10 +136,14 @@ def _ended(event: Dict[str, Any]) -> Ended:
         tuple(Leftover(text.one_line(str(item.get("kind")), 40),
                        text.one_line(_bytes_joined(str(item.get("text"))), 300))
               for item in event.get("leftovers") or () if isinstance(item, dict)),
-        tuple(pid for pid in event.get("pids") or () if isinstance(pid, int)),
+        _numbers(event.get("pids")), _numbers(event.get("returned")),
         text.clean(_bytes_joined(str(event.get("output") or "")), 4096, 40),
         text.one_line(str(event.get("stub") or ""), 64),
     )
+
+
+def _numbers(value: Any) -> Tuple[int, ...]:
+    return tuple(item for item in value or () if isinstance(item, int))
 
 
 # ------------------------------------------------------------ native verdicts
@@ -272,7 +279,10 @@ KIND_WORDS = {
     "Leak_PossiblyLost": "allocates memory and keeps no pointer to its start (never freed)",
     "Leak_StillReachable": "does not free memory",
 }
-_PIDS = re.compile(rb"<pid>(\d+)</pid>\s*<ppid>(\d+)</ppid>")
+_PIDS = re.compile(rb"<pid>(\d{1,9})</pid>\s*<ppid>(\d{1,9})</ppid>")
+# What the parser may raise on bytes that are no log of Valgrind's: an encoding
+# that is unknown or of several bytes is a LookupError or a ValueError.
+_NOT_XML = (ElementTree.ParseError, ValueError, LookupError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -288,26 +298,23 @@ class _Seen:
 def parse_valgrind_xml(xml: bytes, files: Sequence[str]) -> List[_Seen]:
     """Errors with a frame in one of the student's files.  The file of a
     process that was killed ends in the middle: what is whole of it counts."""
-    if b"<error>" not in xml:
+    pids = _PIDS.search(xml, 0, 4096)
+    if b"<error>" not in xml or not pids or b"<!DOCTYPE" in xml:
         return []
     parser = ElementTree.XMLPullParser(["end"])
-    seen: List[_Seen] = []
-    pid = 0
     try:
         parser.feed(xml)
         parser.close()
-    except ElementTree.ParseError:
+    except _NOT_XML:
         pass
+    seen: List[_Seen] = []
     try:
         for _, node in parser.read_events():
-            if node.tag == "pid":
-                pid = int(node.text or 0)
-            elif node.tag == "error":
-                location = _location(node, files)
-                if location:
-                    seen.append(_Seen(pid, node.findtext("kind", "?"),
-                                      _what(node), location))
-    except ElementTree.ParseError:
+            location = _location(node, files) if node.tag == "error" else ""
+            if location:
+                seen.append(_Seen(int(pids.group(1)), node.findtext("kind", "?"),
+                                  _what(node), location))
+    except _NOT_XML:
         pass
     return seen
 
@@ -330,12 +337,15 @@ def parse_memory(lab: Lab, run: Run) -> MemoryCheck:
     if run.memory_skipped:
         return MemoryCheck(not_run=run.memory_skipped)
     parents = _parents(run.valgrind_xml)
+    whole = _whole_logs(run.valgrind_xml)
     ran: Set[str] = set()
     owner: Dict[int, str] = {}
     for log in run.valgrind:
         for name, ended in parse_events(log.events).ended.items():
-            # It was under Valgrind only if that wrote a file for it.
-            if any(pid in parents for pid in ended.pids):
+            # It was under Valgrind, from beginning to end, only if it passed
+            # there and every process has left its log.
+            if (ended.status == PASSED and parents.keys() >= set(ended.pids)
+                    and whole >= set(ended.returned)):
                 ran.add(name)
             owner.update((pid, name) for pid in ended.pids)
     errors: Dict[Tuple[str, str], MemoryFault] = {}
@@ -367,6 +377,16 @@ def _parents(files: Iterable[bytes]) -> Dict[int, int]:
         if match:
             parents[int(match.group(1))] = int(match.group(2))
     return parents
+
+
+def _whole_logs(files: Iterable[bytes]) -> Set[int]:
+    """The processes whose log has its end."""
+    whole = set()
+    for xml in files:
+        match = _PIDS.search(xml, 0, 4096)
+        if match and xml.rstrip().endswith(b"</valgrindoutput>"):
+            whole.add(int(match.group(1)))
+    return whole
 
 
 def _owner_of(pid: int, owner: Dict[int, str], parents: Dict[int, int]) -> str:

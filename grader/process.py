@@ -167,6 +167,12 @@ def kill_session(proc: subprocess.Popen) -> None:
     proc.wait()
 
 
+def remove_tree(path: str) -> None:
+    """Removes a folder that a student's program may have filled: rm copes with
+    any depth, where Python's own runs out of stack."""
+    run(["rm", "-rf", "--", path], timeout_s=60)
+
+
 def run_on_terminal(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> int:
     """Runs a program that talks to whoever sits at the terminal."""
     return subprocess.run(argv, cwd=cwd, env=env, check=False).returncode

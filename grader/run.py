@@ -294,7 +294,7 @@ def _remove_files_of(folder: Path, uid: int) -> None:
             if entry.stat(follow_symlinks=False).st_uid != uid:
                 continue
             if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
+                process.remove_tree(entry.path)
             else:
                 os.unlink(entry.path)
         except OSError:

@@ -10,8 +10,8 @@ Three kinds of isolation, best first:
                 nobody else uses, held for the run.
     none        an ordinary user without namespaces.
 
-Nothing is started here: build.py and run.py do that with the command lines
-made here.
+No student's program is started here: build.py and run.py do that with the
+command lines made here.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from grader import process
 from grader.errors import KitError
 
 NAMESPACES, UID, NONE = "namespaces", "uid", "none"
@@ -113,7 +114,7 @@ class Place:
         self._readable(self.folder, 0o750)
 
     def close(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        process.remove_tree(str(self.folder))
         if self._hold:
             self._hold.close()
 

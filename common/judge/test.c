@@ -118,13 +118,15 @@ static void add_output(struct text *t, struct subject *s, size_t *room)
     }
 }
 
-static void add_pids(struct text *t)
+/* The processes of the scenarios; `returned`: only those that ended as they
+ * should, and so have a whole log under Valgrind. */
+static void add_pids(struct text *t, const char *key, bool returned)
 {
     const char *comma = "";
 
-    text_add(t, ",\"pids\":[");
+    text_add(t, ",\"%s\":[", key);
     for (struct subject *s = test.subjects; s != NULL; s = s->next)
-        if (s->pid > 0) {
+        if (s->pid > 0 && (!returned || (s->done && s->ended))) {
             text_add(t, "%s%d", comma, (int)s->pid);
             comma = ",";
         }
@@ -150,7 +152,8 @@ static void send_end(const struct text *output)
     text_add_json(&t, test.stub, strlen(test.stub));
     text_add(&t, ",\"leftovers\":[%s]",
              test.leftovers.at != NULL ? test.leftovers.at : "");
-    add_pids(&t);
+    add_pids(&t, "pids", false);
+    add_pids(&t, "returned", true);
     text_add(&t, ",\"output\":");
     text_add_json(&t, output->at != NULL ? output->at : "", output->size);
     text_add(&t, "}");

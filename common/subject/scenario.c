@@ -118,7 +118,7 @@ static _Noreturn void broken(const char *what, const char *name)
     char text[TEXT_BYTES];
 
     snprintf(text, sizeof(text), "%s \"%s\"", what, name);
-    send_record((struct record){.kind = RECORD_BROKEN}, "", text, NULL);
+    send_record((struct record){.kind = RECORD_BROKEN}, name, text, NULL);
     _exit(2);
 }
 
