@@ -66,8 +66,8 @@
  * The subject's half: inside SCENARIO(name) { ... }
  */
 
-/* What the test handed over, by name.  An unknown name ends the scenario and
- * is the test's own fault (status "broken"). */
+/* What the test handed over, by name.  An unknown name ends the scenario, and
+ * the test fails. */
 int given_fd(const char *name);
 long long given_int(const char *name);
 const char *given_str(const char *name);

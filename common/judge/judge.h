@@ -102,9 +102,7 @@ struct subject {
     int channel; /* -1 once closed */
     int output;  /* memfd with what it printed */
     struct area *area;
-    unsigned gates; /* how many are open; the area's count is forgeable */
-    unsigned char *parcel;
-    size_t parcel_bytes;
+    unsigned gates;       /* how many are open; the area's count is forgeable */
     struct value *values; /* newest first */
     size_t value_bytes;
     bool ready, done, ended;
