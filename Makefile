@@ -23,7 +23,7 @@ demos := $(addprefix demo,$(numbers))
 # JOBS=n             so many labs at a time
 # ISOLATION=kind     auto, namespaces, uid or none
 lab_options = $(foreach n,$(LAB),--lab $(n))
-test_options = $(foreach t,$(TEST),--test $(t))
+test_options = $(if $(TEST),--test "$(TEST)")
 from_option = $(if $(FROM),--from "$(FROM)")
 common_options = $(from_option) $(if $(ISOLATION),--isolation $(ISOLATION)) \
 	$(if $(JOBS),--jobs $(JOBS))
@@ -59,7 +59,7 @@ grade: ## everything: tests, Valgrind, leftovers, score
 		$(if $(STRICT),--strict) $(if $(JSON),--json "$(JSON)")
 
 debug: ## gdb in the process that runs your code: LAB=4 TEST=name
-	@$(grader) debug $(if $(LAB),--lab $(LAB)) $(if $(TEST),--test $(TEST)) $(from_option)
+	@$(grader) debug $(if $(LAB),--lab $(LAB)) $(test_options) $(from_option)
 
 $(demos): ## build the demo program of lab N and say how to run it
 	@$(grader) demo --lab $(@:demo%=%) $(from_option)

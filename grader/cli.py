@@ -110,7 +110,8 @@ def _add_grade(commands) -> None:
     parser.add_argument("--quick", action="store_true",
                         help="natively only, and a short report")
     parser.add_argument("--test", action="append", default=[], metavar="NAME",
-                        help="this test only (may be given more than once)")
+                        help="this test only, by its name or as a report prints it; "
+                        "several with commas, or given more than once")
     parser.add_argument("--width", type=_positive, metavar="COLUMNS",
                         help="columns of the report (default: the terminal's, or 80)")
 
@@ -126,6 +127,12 @@ def _add_check_kit(commands) -> None:
 # ---------------------------------------------------------------- commands
 
 
+def test_names(given: Sequence[str]) -> List[str]:
+    """Reports print a test's name as a sentence: both forms are understood."""
+    names = [name.strip() for option in given for name in option.split(",")]
+    return ["_".join(name.split()) for name in names if name]
+
+
 def _grade(options: argparse.Namespace) -> int:
     from grader import discover, pipeline, run, sandbox, submission
     from grader.report.style import stdout_style
@@ -134,6 +141,7 @@ def _grade(options: argparse.Namespace) -> int:
     labs = list(discover.find_labs(kit, options.lab))
     folder = options.folder if options.folder is not None else kit.root / "labs"
     submission.check_folder(folder)
+    options.test = test_names(options.test)
     if options.test:
         pipeline.check_test_names(labs, options.test)
         labs = [pipeline.narrowed(lab, options.test) for lab in labs]
@@ -205,7 +213,8 @@ def _debug(options: argparse.Namespace) -> int:
     from grader import debug, discover
     kit = discover.find_kit(options.kit)
     lab = discover.find_labs(kit, [options.lab])[0]
-    return debug.debug(kit, lab, options.folder or kit.root / "labs", options.test)
+    return debug.debug(kit, lab, options.folder or kit.root / "labs",
+                       *test_names([options.test])[:1])
 
 
 def _demo(options: argparse.Namespace) -> int:

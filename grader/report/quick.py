@@ -34,6 +34,10 @@ def _lab(score: LabScore, origin: str, style: Style) -> str:
         lines += [_test_line(outcome, style) for outcome in score.outcomes]
         for warning in score.build_warnings:
             lines += _wrapped(warning, 2, style.width)
+        if len(score.outcomes) <= MOST_FAILURES:  # asked for by name
+            for outcome in score.outcomes:
+                if outcome.status == PASSED:
+                    lines += rows_as_lines(words.printed_rows(outcome), style)
         shown = words.failures(score)
         for outcome in shown[:MOST_FAILURES]:
             lines += ["", *_failure(score, outcome, origin, style)]
@@ -85,7 +89,8 @@ def _failure(score: LabScore, outcome: Outcome, origin: str, style: Style) -> Li
     status = words.STATUS_WORDS[outcome.status]
     lines = _wrapped(f"{style.failed} {outcome.test.title} ({status})", 0, style.width)
     lines[0] = lines[0].replace(style.failed, _paint(style.failed, "red", style), 1)
-    return lines + rows_as_lines(words.failure_rows(score.lab, outcome, origin), style)
+    rows = words.failure_rows(score.lab, outcome, origin) + words.printed_rows(outcome)
+    return lines + rows_as_lines(rows, style)
 
 
 def rows_as_lines(rows: Sequence[Tuple[str, str]], style: Style) -> List[str]:
@@ -95,8 +100,8 @@ def rows_as_lines(rows: Sequence[Tuple[str, str]], style: Style) -> List[str]:
     narrow = style.width < _NARROW
     lines = []
     for label, text in rows:
-        # A command is to be copied: never broken into two lines.
-        width = 10_000 if label == "again:" else style.width
+        # What is to be copied is never broken into two lines.
+        width = 10_000 if label in words.COPIED else style.width
         wrapped = _wrapped(text, 4 if narrow else 2 + column, width)
         if not narrow:
             wrapped[0] = "  " + label.ljust(column) + wrapped[0][2 + column:]

@@ -151,28 +151,25 @@ def _failures(console: Console, score: LabScore, origin: str, style: Style) -> N
             Text.assemble((f"{style.failed} ", "red"), (outcome.test.title, "bold"),
                           f"  {status}"), (0, 0, 0, 2)))
         rows = words.failure_rows(score.lab, outcome, origin)
-        console.print(Padding(_rows(row for row in rows if row[0] != "again"),
+        console.print(Padding(_rows(row for row in rows if not _is_copied(row)),
                               (0, 0, 0, _INDENT)))
-        _again(console, rows)
-        _printed(console, outcome)
+        _copied(console, rows)
+        printed = words.printed_rows(outcome)
+        if printed:
+            console.print(Padding(_rows(printed), (0, 0, 0, _INDENT)))
 
 
-def _again(console: Console, rows: words.Rows) -> None:
-    """A command is to be copied: never broken into two lines."""
-    for label, command in rows:
-        if label == "again":
-            start = " " * _INDENT + words.labelled(label).ljust(_LABEL_WIDTH + 2)
-            line = Text(start, style="dim")
-            line.append(command, style="not dim cyan")
-            console.print(line, soft_wrap=True)
+def _is_copied(row: Sequence[str]) -> bool:
+    return words.labelled(row[0]) in words.COPIED
 
 
-def _printed(console: Console, outcome: Outcome) -> None:
-    lines = words.printed_lines(outcome)
-    if not lines:
-        return
-    rows = [("printed", "| " + lines[0])] + [("", "| " + line) for line in lines[1:]]
-    console.print(Padding(_rows(rows), (0, 0, 0, _INDENT)))
+def _copied(console: Console, rows: words.Rows) -> None:
+    """What is to be copied is never broken into two lines."""
+    for row in filter(_is_copied, rows):
+        start = " " * _INDENT + words.labelled(row[0]).ljust(_LABEL_WIDTH + 2)
+        line = Text(start, style="dim")
+        line.append(row[1], style="not dim cyan")
+        console.print(line, soft_wrap=True)
 
 
 def _warnings(console: Console, score: LabScore) -> None:

@@ -24,6 +24,8 @@ _ISOLATION = {
     "none": "the labs ran under your own user id, without namespaces",
 }
 _MOST_NAMES = 4
+# Labels of what the reader copies: a path or a command.
+COPIED = ("again:", "read:")
 
 
 def isolation_line(report: Report) -> str:
@@ -88,8 +90,11 @@ def labelled(label: str) -> str:
     return label + ":" if label and ":" not in label else label
 
 
-def printed_lines(outcome: Outcome) -> List[str]:
-    return outcome.output.split("\n") if outcome.output else []
+def printed_rows(outcome: Outcome) -> Rows:
+    """What the student's program printed."""
+    lines = outcome.output.rstrip("\n").split("\n") if outcome.output else []
+    return [("printed" if number == 0 else "", "| " + line)
+            for number, line in enumerate(lines)]
 
 
 def memory_rows(faults: Sequence[MemoryFault]) -> Rows:

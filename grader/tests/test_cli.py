@@ -149,6 +149,22 @@ def test_a_missing_module_names_its_package(grade, monkeypatch):
     assert grade(HONEST["right"].source, "--quick")[0] == 0
 
 
+def test_a_test_may_be_named_as_the_report_prints_it():
+    from grader.cli import test_names as names
+    assert names(["copies every  byte", "a_b, c d,", ""]) == ["copies_every_byte", "a_b",
+                                                               "c_d"]
+
+
+def test_what_a_program_printed_is_shown_when_its_test_is_asked_for(grade):
+    source = HONEST["right"].source.replace("    if (number < 0) {",
+                                            '    printf("number is %d\\n", number);\n'
+                                            "    if (number < 0) {")
+    status, out, _ = grade("#include <stdio.h>\n" + source, "--quick", "--test",
+                           "answers with the next number")
+    assert status == 0 and "printed:  | number is" in out
+    assert "printed:" not in grade("#include <stdio.h>\n" + source, "--quick")[1]
+
+
 def test_a_kit_without_solutions_says_so(tiny_kit, capfd):
     for command in ("stubs", "check-kit"):
         assert main(["--kit", str(tiny_kit.root), command]) == 2

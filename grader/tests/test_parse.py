@@ -231,6 +231,35 @@ def test_valgrind_errors_are_once_each_with_their_tests(tiny_lab):
     assert "never freed" in found["Leak_DefinitelyLost"].words
 
 
+@pytest.mark.parametrize("xml", (
+    b"<pid>abc</pid><error></error>",
+    b"<?xml version='1.0' encoding='utf-32'?><pid>1</pid><ppid>1</ppid><error></error>",
+    b"<?xml version='1.0' encoding='nonsense'?><pid>1</pid><ppid>1</ppid><error></error>",
+    b"<!DOCTYPE a [<!ENTITY b 'cc'>]><pid>1</pid><ppid>1</ppid><a><error>&b;</error></a>",
+    b"<pid>" + b"9" * 5000 + b"</pid><ppid>1</ppid><error></error>",
+    b"<pid>1</pid><ppid>1</ppid>" + b"<error>" * 100_000))
+def test_a_forged_valgrind_file_is_no_log(xml):
+    assert parse.parse_valgrind_xml(xml, SAMPLE) == []
+
+
+def test_memory_is_clean_only_where_the_test_passed_and_all_logs_are_whole(tiny_lab):
+    clean = (b"<?xml version='1.0'?>\n<valgrindoutput><pid>7</pid><ppid>2</ppid>\n"
+             b"<status>running</status></valgrindoutput>\n")
+    name = tiny_lab.tests[0].name
+
+    def ran(xml, **changes):
+        events = events_of(end(name, **{"pids": [7], "returned": [7], **changes}))
+        return parse.parse_memory(
+            tiny_lab, Run((log(),), (log(events=events),), tuple(xml))).ran
+
+    assert ran([clean]) == (name,)
+    assert ran([]) == ()
+    assert ran([clean[:80]]) == ()
+    assert ran([clean[:80]], returned=[]) == (name,)  # the test ended it itself
+    assert ran([clean], pids=[7, 8]) == ()
+    assert ran([clean], status="crashed") == ()
+
+
 def test_valgrind_not_run_says_why(tiny_lab):
     run = Run((log(),), memory_skipped="not run: no test has passed yet")
     assert parse.parse_memory(tiny_lab, run).not_run == "not run: no test has passed yet"
