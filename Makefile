@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 # Generated files go to build/; Python's own as well.
 export PYTHONPYCACHEPREFIX := build/pycache
+# Compiling its modules at every start would double the time of `make lab4`.
+export PYTHONDONTWRITEBYTECODE :=
 grader := $(PYTHON) -m grader
 
 # Labs are discovered: labs/lab4-sysv-shm gives lab4 and demo4.
