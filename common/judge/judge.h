@@ -71,9 +71,8 @@ _Noreturn void test_fail(enum status status, const char *location,
                          const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Names something left behind and charges it. */
-void test_left(const char *kind, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Puts what is left behind into the test's event. */
+void test_left(const char *kind, const char *what);
 
 /* Names of what the test handed over ("in"), by inode, for hang reports. */
 void test_name_inode(unsigned long long inode, const char *name);
@@ -105,6 +104,7 @@ struct subject {
     unsigned gates;       /* how many are open; the area's count is forgeable */
     struct value *values; /* newest first */
     size_t value_bytes;
+    unsigned nvalues, ncrashes;
     bool ready, done, ended;
     int status; /* wait status, once ended */
     bool inspected;
@@ -174,10 +174,15 @@ bool waits_for_judge(pid_t pid, const struct blocked *b);
 bool process_threads(pid_t pid, bool (*each)(pid_t pid, pid_t tid, void *arg),
                      void *arg);
 
-/* Do all processes of the subject sleep, with nobody to wake them but the
- * judge?  *print is a fingerprint: the same in two looks means that none of
- * them ran in between.  *cpu_ms is the processor time they have used. */
-bool processes_asleep(unsigned long long *print, unsigned long long *cpu_ms);
+/* A look at all processes of the subject. */
+struct look {
+    bool asleep;   /* they sleep, and nobody but the judge can wake one */
+    bool runnable; /* one runs, or would if it got a processor */
+    unsigned long long cpu_ms; /* the processor time they have used */
+    unsigned long long print;  /* the same in two looks: none of them ran in
+                                * between */
+};
+struct look processes_look(void);
 
 /* Is a thread of the scenario asleep in this system call (or its family)? */
 bool process_sleeps_in(const struct subject *s, const char *call);

@@ -236,11 +236,6 @@ static bool has_timeout(const struct blocked *b)
     }
 }
 
-struct look {
-    bool asleep;
-    unsigned long long print;
-};
-
 static void add_print(struct look *l, unsigned long long x)
 {
     l->print = (l->print ^ x) * 0x100000001b3u; /* FNV-1a */
@@ -257,9 +252,8 @@ static bool look_at_thread(pid_t pid, pid_t tid, void *arg)
         return true;
     if (state != 'T' && state != 't') {
         if (state != 'S' || !process_blocked(pid, tid, &b) || has_timeout(&b))
-            return l->asleep = false;
-        add_print(l, (unsigned long long)b.number);
-        add_print(l, b.args[0]);
+            l->asleep = false;
+        l->runnable = l->runnable || state == 'R' || state == 'D';
     }
     add_print(l, switches(pid, tid));
     return true;
@@ -278,27 +272,23 @@ static bool timer_is_armed(void)
  * an end, or (before the scenario is ready) run the student's code in a
  * constructor.  Its processor time counts only then.
  */
-bool processes_asleep(unsigned long long *print, unsigned long long *cpu_ms)
+struct look processes_look(void)
 {
-    struct look l = {.asleep = true, .print = 0xcbf29ce484222325u};
+    struct look l = {.asleep = !timer_is_armed(), .print = 0xcbf29ce484222325u};
     struct process *list, server;
     size_t n = processes_list(&list);
 
-    *cpu_ms = 0;
     for (size_t i = 0; i < n; i++) {
-        *cpu_ms += list[i].cpu_ms;
-        if (l.asleep)
-            process_threads(list[i].pid, look_at_thread, &l);
+        l.cpu_ms += list[i].cpu_ms;
+        process_threads(list[i].pid, look_at_thread, &l);
     }
     free(list);
     if (server_pid() != 0 && read_stat(server_pid(), &server)) {
         if (test.subjects != NULL && test.subjects->pid == 0)
-            *cpu_ms += server.cpu_ms;
-        if (l.asleep)
-            process_threads(server.pid, look_at_thread, &l);
+            l.cpu_ms += server.cpu_ms;
+        process_threads(server.pid, look_at_thread, &l);
     }
-    *print = l.print;
-    return l.asleep && !timer_is_armed();
+    return l;
 }
 
 /* ---- who sleeps in which call -------------------------------------------------- */

@@ -14,14 +14,23 @@
 #include "server.h"
 #include "subjects.h"
 
-enum { MOST_VALUE_BYTES = 64 << 20 };
+/* Bounds on what code that floods the channel can cost. */
+enum {
+    MOST_VALUE_BYTES = 64 << 20,
+    MOST_VALUES = 20000,
+    MOST_CRASHES = 4,
+    RECORDS_AT_ONCE = 256
+};
 
 /* ---- records --------------------------------------------------------------- */
 
 static void add_value(struct subject *s, const struct record *r)
 {
-    struct value *v = calloc(1, sizeof(*v));
+    struct value *v;
 
+    if (s->nvalues++ >= MOST_VALUES)
+        return;
+    v = calloc(1, sizeof(*v));
     REQUIRE(v != NULL);
     v->head = *r;
     v->head.name[NAME_BYTES - 1] = v->head.text[TEXT_BYTES - 1] = '\0';
@@ -71,7 +80,7 @@ static void note_crash(struct subject *s, const struct record *r)
     bool ours = process_is_below(list, n, r->pid, getpid());
 
     free(list);
-    if (!ours)
+    if (!ours || s->ncrashes++ >= MOST_CRASHES)
         return;
     wait_for_stop(r->pid);
     locate(r->pid, r->pid, &place);
@@ -215,8 +224,9 @@ void subjects_receive(int timeout_ms, struct pollfd *extra)
     receive_answers();
     reap();
     for (struct subject *s = test.subjects; s != NULL; s = s->next)
-        while (s->channel != -1 && receive_record(s))
-            ;
+        for (int i = 0; i < RECORDS_AT_ONCE && s->channel != -1; i++)
+            if (!receive_record(s))
+                break;
 }
 
 /* ---- what the run has made ------------------------------------------------------- */

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "leftovers.h"
+
 struct test test;
 struct expected_failure expected_failure;
 
@@ -189,15 +191,16 @@ void test_begin(const struct kit_test *is)
 static int remove_entry(const char *path, const struct stat *st, int type,
                         struct FTW *at)
 {
+    char line[320];
+
     (void)at;
-    if (type == FTW_F || type == FTW_SL || type == FTW_SLN || type == FTW_NS) {
-        if (!things_own_file(path))
-            test_left(S_ISSOCK(st->st_mode) ? "socket" : "file",
-                      "%s in the working directory",
-                      path + strlen(test.dir) + 1);
-        return unlink(path);
-    }
-    return rmdir(path);
+    if (type == FTW_D || type == FTW_DP || type == FTW_DNR)
+        return rmdir(path);
+    snprintf(line, sizeof(line), "%s in the working directory",
+             path + strlen(test.dir) + 1);
+    if (!things_own_file(path))
+        leftovers_charge(S_ISSOCK(st->st_mode) ? "socket" : "file", line);
+    return unlink(path);
 }
 
 void test_end(void)
@@ -211,6 +214,7 @@ void test_end(void)
     leftovers_objects(true);
     if (test.dir[0] != '\0')
         nftw(test.dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    leftovers_end();
     add_output(&output, test.subjects, &room);
     send_end(&output);
     subjects_end_all();
@@ -295,17 +299,10 @@ void test_fail(enum status status, const char *location, const char *format,
     abort(); /* not reached: Check has jumped */
 }
 
-void test_left(const char *kind, const char *format, ...)
+void test_left(const char *kind, const char *what)
 {
-    struct text what = {0};
-    va_list args;
-
-    va_start(args, format);
-    text_vadd(&what, format, args);
-    va_end(args);
     text_add(&test.leftovers, "%s{\"kind\":\"%s\",\"text\":",
              test.leftovers.at != NULL ? "," : "", kind);
-    text_add_json(&test.leftovers, what.at != NULL ? what.at : "", what.size);
+    text_add_json(&test.leftovers, what, strlen(what));
     text_add(&test.leftovers, "}");
-    text_free(&what);
 }

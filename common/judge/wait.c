@@ -6,8 +6,9 @@
  * sleeps in a call that does not end by itself, in several looks in a row,
  * and none has run in between; then nobody is left to wake them.  A busy
  * loop: the subject has used more processor time than any right code needs.
- * Neither depends on how loaded the machine is.  The deadline in wall time is
- * the last resort, for code that sleeps and looks in turn.
+ * Neither depends on how loaded the machine is.  The deadline is the last
+ * resort, for code that sleeps and looks in turn; it leaves out the time in
+ * which a process of the subject waits for a processor.
  */
 #include "judge.h"
 
@@ -17,23 +18,29 @@
 
 enum {
     LOOK_EVERY_MS = 20,
+    NAP_LOOK_EVERY_MS = 4,
     LOOKS_FOR_A_HANG = 5,
     CPU_MS = 2000,
     SPIN_MS = 200,
     WALL_MS = 20000,
+    SLOW_RUN_MS = 60000,
+    STARVED_FACTOR = 4,      /* a deadline for all, however starved */
     VALGRIND_FACTOR = 10,    /* of processor time */
     VALGRIND_WALL_FACTOR = 3 /* of time that passes */
 };
 
 struct watch {
     struct timespec began;
-    unsigned long long print; /* of the last look */
-    unsigned same;            /* looks in a row with that fingerprint */
+    unsigned looks;
+    struct look last;
+    unsigned same; /* looks in a row that found all asleep, as the one before */
     unsigned long long cpu_at_start;
-    bool looked;
+    long last_ms; /* of the last look, since began */
+    long idle_ms; /* time in which none was kept from running */
 };
 
 static unsigned late_tests; /* that ended at the deadline, in this run */
+static struct timespec run_began;
 
 static long elapsed_ms(const struct timespec *since)
 {
@@ -48,7 +55,8 @@ static long wall_limit_ms(void)
 {
     long limit = test.is->wall_ms != 0 ? (long)test.is->wall_ms : WALL_MS;
 
-    if (late_tests >= 2) /* a file that is late everywhere: do not wait long */
+    /* A file that is late, or slow, everywhere: do not wait long. */
+    if (late_tests >= 2 || elapsed_ms(&run_began) > SLOW_RUN_MS)
         limit /= 8;
     return options.valgrind ? limit * VALGRIND_WALL_FACTOR : limit;
 }
@@ -80,58 +88,71 @@ static _Noreturn void fail_waiting(const char *what, const char *seen)
               kept);
 }
 
-static void look(struct watch *w, const char *what)
+static void watch_begin(struct watch *w)
 {
-    unsigned long long print, cpu_ms;
-    long cpu_limit = options.valgrind ? CPU_MS * VALGRIND_FACTOR : CPU_MS;
-    bool asleep = processes_asleep(&print, &cpu_ms);
+    *w = (struct watch){.looks = 0};
+    clock_gettime(CLOCK_MONOTONIC, &w->began);
+}
 
-    if (!w->looked) {
-        w->looked = true;
-        w->cpu_at_start = cpu_ms;
-    }
-    w->same = asleep && print == w->print ? w->same + 1 : 0;
-    w->print = print;
+static void watch_look(struct watch *w)
+{
+    struct look now = processes_look();
+    long now_ms = elapsed_ms(&w->began);
+
+    if (w->looks++ == 0)
+        w->cpu_at_start = now.cpu_ms;
+    w->same = now.asleep && now.print == w->last.print ? w->same + 1 : 0;
+    if (!now.runnable)
+        w->idle_ms += now_ms - w->last_ms;
+    w->last = now;
+    w->last_ms = now_ms;
+}
+
+/* Has it used more than ms of processor time since the first look? */
+static bool has_used(const struct watch *w, unsigned ms)
+{
+    return w->last.cpu_ms > w->cpu_at_start + ms;
+}
+
+static bool is_late(const struct watch *w)
+{
+    return w->idle_ms > wall_limit_ms() ||
+           w->last_ms > STARVED_FACTOR * wall_limit_ms();
+}
+
+/* Looks, and fails the test where there is no more to wait for. */
+static void look_or_fail(struct watch *w, const char *what)
+{
+    watch_look(w);
     if (w->same >= LOOKS_FOR_A_HANG)
         fail_waiting(what, "a hang: every process of your program sleeps, and "
                            "nobody is left to wake one");
-    if (cpu_ms > w->cpu_at_start + (unsigned long)cpu_limit)
+    if (has_used(w, options.valgrind ? CPU_MS * VALGRIND_FACTOR : CPU_MS))
         fail_waiting(what, "a busy loop: your program has used 2 seconds of "
                            "processor time (20 under Valgrind) and goes on");
-    if (elapsed_ms(&w->began) > wall_limit_ms()) {
+    if (is_late(w)) {
         late_tests++;
         fail_waiting(what, "the time is up, and your program goes on");
     }
 }
 
-struct nap_search {
-    unsigned long long print;
-    unsigned same;
-    struct timespec last;
-};
-
 static bool is_asleep(struct subject *s, void *arg)
 {
-    struct nap_search *n = arg;
-    unsigned long long print, cpu_ms;
+    struct watch *w = arg;
 
     if (s->done || s->ended)
         return true;
-    if (elapsed_ms(&n->last) < 4)
-        return false;
-    clock_gettime(CLOCK_MONOTONIC, &n->last);
-    n->same = processes_asleep(&print, &cpu_ms) && print == n->print
-                  ? n->same + 1
-                  : 0;
-    n->print = print;
-    return n->same >= 2;
+    if (elapsed_ms(&w->began) - w->last_ms >= NAP_LOOK_EVERY_MS)
+        watch_look(w);
+    return w->same >= 2;
 }
 
 void(await_asleep)(struct subject *s)
 {
-    struct nap_search n = {.print = 0};
+    struct watch w;
 
-    wait_until(s, is_asleep, &n, NULL, true, "your program waits");
+    watch_begin(&w);
+    wait_until(s, is_asleep, &w, NULL, true, "your program waits");
 }
 
 static bool is_entered(struct subject *s, void *arg)
@@ -144,26 +165,17 @@ static bool is_entered(struct subject *s, void *arg)
 /* The others sleep before the lock, or have turned before it for long. */
 static bool are_held_off(struct watch *w)
 {
-    unsigned long long print, cpu_ms;
-    bool asleep = processes_asleep(&print, &cpu_ms);
-
-    if (!w->looked) {
-        w->looked = true;
-        w->cpu_at_start = cpu_ms;
-    }
-    w->same = asleep && print == w->print ? w->same + 1 : 0;
-    w->print = print;
-    return w->same >= LOOKS_FOR_A_HANG || cpu_ms > w->cpu_at_start + SPIN_MS ||
-           elapsed_ms(&w->began) > wall_limit_ms();
+    watch_look(w);
+    return w->same >= LOOKS_FOR_A_HANG || has_used(w, SPIN_MS) || is_late(w);
 }
 
 void(expect_alone)(struct overlap *o)
 {
-    struct watch w = {.print = 0};
+    struct watch w;
 
     wait_until(NULL, is_entered, o, NULL, false,
                "a process enters the critical section");
-    clock_gettime(CLOCK_MONOTONIC, &w.began);
+    watch_begin(&w);
     while (atomic_load(&o->most) < 2 && !are_held_off(&w))
         subjects_receive(LOOK_EVERY_MS, NULL);
     if (atomic_load(&o->most) >= 2)
@@ -186,7 +198,7 @@ bool wait_until(struct subject *s, bool (*met)(struct subject *s, void *arg),
                 void *arg, struct pollfd *extra, bool ended_ok,
                 const char *what, ...)
 {
-    struct watch w = {.print = 0};
+    struct watch w;
     char expected[300];
     va_list args;
     long next_look = LOOK_EVERY_MS;
@@ -195,7 +207,9 @@ bool wait_until(struct subject *s, bool (*met)(struct subject *s, void *arg),
     va_start(args, what);
     vsnprintf(expected, sizeof(expected), what, args);
     va_end(args);
-    clock_gettime(CLOCK_MONOTONIC, &w.began);
+    watch_begin(&w);
+    if (run_began.tv_sec == 0)
+        run_began = w.began;
     for (;;) {
         subjects_receive(0, extra);
         if (met(s, arg))
@@ -216,7 +230,7 @@ bool wait_until(struct subject *s, bool (*met)(struct subject *s, void *arg),
         if (met(s, arg))
             return true;
         if (!options.debug && elapsed_ms(&w.began) >= next_look) {
-            look(&w, expected);
+            look_or_fail(&w, expected);
             next_look = elapsed_ms(&w.began) + LOOK_EVERY_MS;
         }
     }
