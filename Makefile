@@ -46,6 +46,9 @@ help: ## this list
 	@sed -n 's/^\([$$a-z()-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
 	sed -e 's/^$$(labs)/labN/' -e 's/^$$(demos)/demoN/' | \
 	awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@echo "For those who teach with the kit, or change it:"
+	@sed -n 's/^\([a-z-]*\):.*##i \(.*\)/\1|\2/p' Makefile | \
+	awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 	@echo "Variables, where they make sense:"
 	@sed -n 's/^# \([A-Z]*=[^ ]*\)  *\(.*\)/\1|\2/p' Makefile | \
 	awk -F'|' '{ printf "  %-18s %s\n", $$1, $$2 }'
@@ -66,23 +69,26 @@ debug: ## gdb in the process that runs your code: LAB=4 TEST=name
 $(demos): ## build the demo program of lab N and say how to run it
 	@$(grader) demo --lab $(@:demo%=%) $(from_option)
 
+lab% demo%: # a number that no lab has
+	@$(grader) grade --quick --lab "$(patsubst demo%,%,$(@:lab%=%))"
+
 doctor: ## what this machine can and cannot do
 	@$(grader) doctor
 
-test: ## the kit's own tests
+test: ##i the kit's own tests
 	@$(PYTHON) -m grader.tests $(PYTEST_ARGS)
 
-check-kit: ## solutions full, stubs 0, every mistake caught, handouts agree
+check-kit: ##i solutions full, stubs 0, every mistake caught, handouts agree
 	@$(grader) check-kit $(lab_options) $(if $(JOBS),--jobs $(JOBS)) \
 		$(if $(REPEAT),--repeat $(REPEAT))
 
-stubs: ## make the stubs in labs/ from solutions/ (overwrites your work there)
+stubs: ##i make the stubs in labs/ from solutions/ (what was there goes to build/replaced/)
 	@$(grader) stubs
 
-figures: ## draw handouts/figures/*.svg from their .dot
+figures: ##i draw handouts/figures/*.svg from their .dot
 	@$(grader) figures
 
-bench-grader: ## time the grader against the bare commands
+bench-grader: ##i time the grader against the bare commands
 	@$(PYTHON) -m grader.bench
 
 clean: ## remove everything that is generated

@@ -347,7 +347,8 @@ def _compile_errors(lab: Lab, done: process.Finished, diagnostics: str) -> List[
 
 def _messages(diagnostics: str, kind: str) -> Tuple[str, ...]:
     """The first messages of a kind, file:line in front, and how many more."""
-    pattern = re.compile(rf"^[^:]+:\d+:\d+: (?:fatal )?{kind}: ")
+    # Of the compiler's notes one matters: where the header says otherwise.
+    pattern = re.compile(rf"^[^:]+:\d+:\d+: (?:(?:fatal )?{kind}:|note: previous) ")
     lines = [text.one_line(line, 300) for line in diagnostics.splitlines()
              if pattern.match(line)]
     more = len(lines) - _MAX_MESSAGES

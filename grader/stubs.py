@@ -17,6 +17,7 @@ of the region; a region without `// STUB` vanishes.  All else is shared.
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import List, Tuple
 
@@ -111,6 +112,18 @@ def out_of_date(kit: Kit, lab: Lab) -> List[str]:
     return found
 
 
+def _keep(kit: Kit, path: Path) -> str:
+    """Puts what a stub replaces into build/replaced/: it may be somebody's work."""
+    if not path.is_file():
+        return ""
+    folder = kit.build_dir / "replaced"
+    folder.mkdir(parents=True, exist_ok=True)
+    number = sum(1 for _ in folder.glob(f"{path.name}.*")) + 1
+    kept = folder / f"{path.name}.{number}"
+    shutil.copyfile(path, kept)
+    return f"; what was there is now {kept.relative_to(kit.root)}"
+
+
 def main(kit: Kit, check: bool) -> int:
     require_solutions(kit)
     findings = []
@@ -120,8 +133,8 @@ def main(kit: Kit, check: bool) -> int:
             continue
         for path, content in stubs_of(kit, lab):
             if not path.is_file() or path.read_text(encoding="utf-8") != content:
+                print(f"made {path.relative_to(kit.root)}{_keep(kit, path)}")
                 write_text(content, path)
-                print(f"made {path.relative_to(kit.root)}")
     for finding in findings:
         print(finding)
     return 1 if findings else 0

@@ -108,9 +108,7 @@ struct subject {
     bool ready, done, ended;
     int status; /* wait status, once ended */
     bool inspected;
-    unsigned left;    /* things left by this scenario */
-    int crash_signal; /* 0: none */
-    char crash_where[440];
+    unsigned left;     /* things left by this scenario */
     struct table *fds; /* before the scenario ran */
     struct table *maps;
 };

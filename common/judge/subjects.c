@@ -86,18 +86,16 @@ static void note_crash(struct subject *s, const struct record *r)
     locate(r->pid, r->pid, &place);
     if (place.line[0] != '\0' && test.location[0] == '\0')
         snprintf(test.location, sizeof(test.location), "%s", place.line);
-    s->crash_signal = (int)r->value;
-    snprintf(s->crash_where, sizeof(s->crash_where), "%s%s",
-             place.where[0] != '\0' ? " in " : "", place.where);
     text_add(&test.notes, "%spid %d met %s", test.notes.at != NULL ? "\n" : "",
              (int)r->pid, signal_name((int)r->value));
     if (r->value == SIGSEGV || r->value == SIGBUS)
         text_add(&test.notes, " at address %#llx",
                  (unsigned long long)r->offset);
-    text_add(&test.notes, "%s", s->crash_where);
+    if (place.where[0] != '\0')
+        text_add(&test.notes, " in %s", place.where);
     if (r->value == SIGSEGV && r->offset >= (uint64_t)-4096)
         text_add(&test.notes,
-                 ": that is (void *)-1, what a failed shmat or mmap returns");
+                 ": that is (void *)-1, which a failed shmat or mmap returns");
     else if (r->value == SIGSEGV && r->offset < 4096)
         text_add(&test.notes, ": a null pointer was used");
     kill(r->pid, SIGCONT);
@@ -130,6 +128,12 @@ static void take_record(struct subject *s, const struct record *r,
     case RECORD_DONE:
         if (r->pid == s->pid)
             s->done = true;
+        else
+            text_add(&test.notes,
+                     "%spid %d, which your code forked, has returned from it "
+                     "as well: two copies of the program go on; a child ends "
+                     "with _exit()",
+                     test.notes.at != NULL ? "\n" : "", (int)r->pid);
         break;
     case RECORD_CRASH:
         note_crash(s, r);
@@ -494,8 +498,8 @@ void fail_ended(struct subject *s, const char *what)
                   what);
     if (sig != 0)
         test_fail(CRASHED, test.location,
-                  "expected: %s\nseen: your program crashed: %s%s", what,
-                  signal_name(sig), s->crash_where);
+                  "expected: %s\nseen: your program crashed: %s", what,
+                  signal_name(sig));
     test_fail(CRASHED, test.location,
               "expected: %s\n"
               "seen: your code ended the process itself, with exit status %d "

@@ -49,6 +49,7 @@ int overflow_stack(int depth);
 int child_crashes(void);
 int end_process(int status, bool at_once);
 int write_to_nobody(int fd);
+int forget_exit(void); /* its child returns as well */
 int kill_parent(void);
 int kill_everybody(void);
 

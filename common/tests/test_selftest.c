@@ -554,6 +554,20 @@ TEST(crashes, a_child_that_crashes_is_noted)
     says_native("met SIGSEGV at address 0");
 }
 
+SCENARIO(return_twice)
+{
+    CALL("ret", forget_exit());
+}
+
+TEST(crashes, a_child_that_returns_from_the_function_is_told)
+{
+    struct subject *s = START(return_twice, NOTHING);
+
+    await_asleep(s);
+    FAILS(FAILED, EXPECT(false, "a note", "none"));
+    says("has returned from it as well: two copies of the program go on");
+}
+
 TEST(crashes, a_killed_parent_costs_this_test_only)
 {
     FAILS(TIMED_OUT, {

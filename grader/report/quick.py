@@ -10,7 +10,9 @@ from __future__ import annotations
 import textwrap
 from typing import List, Sequence, Tuple
 
-from grader.model import NOT_STARTED, PASSED, LabScore, Outcome, Report
+from grader.model import (
+    NOT_STARTED, PASSED, GroupScore, LabScore, Outcome, Report,
+)
 from grader.report import words
 from grader.report.style import Style
 
@@ -31,7 +33,8 @@ def _lab(score: LabScore, origin: str, style: Style) -> str:
     if score.problem:
         lines += _problem(score, style)
     else:
-        lines += [_test_line(outcome, style) for outcome in score.outcomes]
+        for group in score.groups:
+            lines += _group(group, style)
         for warning in score.build_warnings:
             lines += _wrapped(warning, 2, style.width)
         if len(score.outcomes) <= MOST_FAILURES:  # asked for by name
@@ -43,7 +46,8 @@ def _lab(score: LabScore, origin: str, style: Style) -> str:
             lines += ["", *_failure(score, outcome, origin, style)]
         more = len(shown) - MOST_FAILURES
         if more > 0:
-            lines += ["", f"... and {more} more"]
+            lines += ["", f"... and {more} more: make lab{lab.number} TEST=name for one, "
+                      "make grade for all"]
         lines += _leftovers(score, style)
     lines += ["", *_last_lines(score, origin, style)]
     return "\n".join(lines) + "\n"
@@ -67,9 +71,17 @@ def _leftovers(score: LabScore, style: Style) -> List[str]:
     return lines + ([f"  ... and {more} more"] if more > 0 else [])
 
 
-def _test_line(outcome: Outcome, style: Style) -> str:
-    mark, color = mark_of(outcome, style)
-    title = outcome.test.title
+def _group(group: GroupScore, style: Style) -> List[str]:
+    """A line a test; one for all where none of several has been started."""
+    outcomes = [test.outcome for test in group.tests]
+    if len(outcomes) > 1 and all(o.status == NOT_STARTED for o in outcomes):
+        text = f"{group.group.title}: {len(outcomes)} tests not started"
+        return [_marked(style.not_started, "yellow", text, style)]
+    return [_marked(*mark_of(outcome, style), outcome.test.title, style)
+            for outcome in outcomes]
+
+
+def _marked(mark: str, color: str, title: str, style: Style) -> str:
     room = style.width - 2
     if len(title) > room:
         title = title[: room - 3] + "..."
@@ -86,7 +98,7 @@ def mark_of(outcome: Outcome, style: Style) -> Tuple[str, str]:
 
 
 def _failure(score: LabScore, outcome: Outcome, origin: str, style: Style) -> List[str]:
-    status = words.STATUS_WORDS[outcome.status]
+    status = words.status_words(outcome)
     lines = _wrapped(f"{style.failed} {outcome.test.title} ({status})", 0, style.width)
     lines[0] = lines[0].replace(style.failed, _paint(style.failed, "red", style), 1)
     rows = words.failure_rows(score.lab, outcome, origin) + words.printed_rows(outcome)

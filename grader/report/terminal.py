@@ -130,7 +130,7 @@ def _test_row(test: TestScore, style: Style) -> List[Text]:
     status = test.outcome.status
     title = Text(test.outcome.test.title)
     if status not in (PASSED, NOT_STARTED):
-        title.append(f"  {words.STATUS_WORDS[status]}", style="red")
+        title.append(f"  {words.status_words(test.outcome)}", style="red")
     return [Text(mark, style=color), title, _points(test.score, test.outcome.test.points)]
 
 
@@ -146,7 +146,7 @@ def _rows(rows: Iterable[Sequence[str]], label_width: int = _LABEL_WIDTH) -> Tab
 def _failures(console: Console, score: LabScore, origin: str, style: Style) -> None:
     for outcome in words.failures(score):
         console.print()
-        status = words.STATUS_WORDS[outcome.status]
+        status = words.status_words(outcome)
         console.print(Padding(
             Text.assemble((f"{style.failed} ", "red"), (outcome.test.title, "bold"),
                           f"  {status}"), (0, 0, 0, 2)))

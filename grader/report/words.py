@@ -58,6 +58,16 @@ def handout(lab: Lab, test: TestSpec) -> str:
     return f"{lab.handout}#{test.handout}"
 
 
+def status_words(outcome: Outcome) -> str:
+    """The status; what did not end in time is a hang or a loop where that is
+    known."""
+    if outcome.status == TIMED_OUT:
+        for mark, word in (("seen: a hang", "hangs"), ("seen: a busy loop", "loops")):
+            if mark in outcome.message:
+                return word
+    return STATUS_WORDS[outcome.status]
+
+
 def message_rows(outcome: Outcome) -> Rows:
     """What was expected, what was seen, what else is known."""
     expected, seen, others = split_message(outcome.message)
@@ -113,6 +123,8 @@ def leftover_rows(outcomes: Sequence[Outcome], with_tests: bool = True) -> Rows:
     """Each thing left behind, once, with the tests that it was seen in."""
     seen: Dict[str, List[str]] = {}
     for outcome in outcomes:
+        if outcome.status == NOT_STARTED:
+            continue  # it could not be cleaned up: that function is a stub
         for leftover in outcome.leftovers:
             seen.setdefault(leftover.text, []).append(outcome.test.name)
     return [("left behind", f"{text} (in: {names(tests)})" if with_tests else text)
@@ -162,11 +174,17 @@ def not_started(score: LabScore) -> List[Outcome]:
 
 
 def start_here(score: LabScore) -> str:
-    """For a lab with untouched functions: where to go on."""
+    """For a lab with untouched functions: which they are, and where to go on."""
     left = not_started(score)
     if not left:
         return ""
     group = next(g for g in score.groups if g.group.name == left[0].test.group)
+    stubs = list(dict.fromkeys(o.stub for o in left if o.stub))
+    still = ""
+    if stubs and len(left) < len(score.outcomes):
+        verb = "answers" if len(stubs) == 1 else "answer"
+        still = (f" ({names(stubs)} still {verb} ENOSYS, as the stub does: are its last "
+                 "lines left in a function that you wrote?)")
     what = f"{left[0].stub} ({group.group.title})" if left[0].stub else group.group.title
-    return (f"{_count(len(left), 'test')} not started; next: {what}, "
+    return (f"{_count(len(left), 'test')} not started{still}; next: {what}, "
             f"{score.lab.handout}#{group.group.handout}")
