@@ -211,7 +211,9 @@ int seg_info(int id, struct seg_info *info);
  *    once the magic number is right.
  *  - Behind them, trust nothing: another process may have written there.
  *    Offsets and lengths found there are checked before they are followed,
- *    and no damage makes a function run for ever.
+ *    strings are looked at only as far as the dictionary goes, and no damage
+ *    makes a function run for ever.  (Damage that makes sense, such as another
+ *    letter in a key or a value, can't be noticed.)
  *  - Room: charge each entry with strlen(key) + strlen(value) +
  *    DICT_ENTRY_BYTES.  As long as the charges of all entries, the new one
  *    included, come to at most (size_bytes - DICT_HEAD_BYTES) / 2, a put
@@ -247,7 +249,8 @@ int dict_init(void *seg, size_t size_bytes);
  * Returns 0.  Pointers that dict_get() returned earlier are no longer valid.
  * Returns -1 with errno, and every key has the value that it had:
  *   EINVAL  key is empty; or seg holds no dictionary; or it is damaged and
- *           the damage was met
+ *           the damage was met; what dict_get() of this key meets is met
+ *           here, too, unless the put does away with it
  *   ENOSPC  no room
  */
 int dict_put(void *seg, const char *key, const char *value);

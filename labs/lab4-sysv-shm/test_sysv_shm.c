@@ -1479,6 +1479,253 @@ TEST(dictionary, damage_is_noticed_before_it_is_followed)
         expect_error(s, "get", EINVAL);
     }
     shmdt(p);
+/*
+ * The sweep: one damage at a time, each to a dictionary that was good.  Either
+ * one aligned word is changed, or everything from some byte to the end.  The
+ * records are of equal size, so that a size made negative leads from one to
+ * the start of another.
+ */
+#define SWEEP_SIZE  4096
+#define SWEEP_KEYS  4 /* "swept-0" to "swept-3" */
+#define SWEEP_MOST  32768
+#define CANARY_BYTE 0xa5
+
+enum damage {
+    WORD_IS_0,
+    WORD_IS_ALL_ONES,
+    WORD_IS_NEGATED,
+    WORD_IS_ONE_MORE,
+    WORD_DAMAGES,
+    TAIL_OVERWRITTEN = WORD_DAMAGES
+};
+
+/* What a call did.  'v': a string inside the dictionary, 'o': a pointer to
+ * something that does not lie or end in it, 'k': 0; else errno: 'n' ENOENT,
+ * 'i' EINVAL, 's' ENOSPC, '?' another one. */
+struct trial {
+    uint16_t offset;
+    uint8_t width;
+    uint8_t damage;
+    char get[SWEEP_KEYS];
+    char get_absent; /* "swept-x" */
+    char put_absent;
+    char got_absent; /* after the put */
+    char get_again;  /* "swept-2" */
+    char put_again;
+    char got_again;
+    char get_long;
+};
+
+struct sweep {
+    unsigned trials;
+    struct trial trial[SWEEP_MOST];
+};
+
+HELPER char errno_letter(void)
+{
+    return errno == ENOENT   ? 'n'
+           : errno == EINVAL ? 'i'
+           : errno == ENOSPC ? 's'
+                             : '?';
+}
+
+HELPER char try_get(const char *seg, const char *key)
+{
+    errno = 0;
+    const char *value = dict_get(seg, key);
+
+    if (value == NULL)
+        return errno_letter();
+    if (value < seg || value >= seg + SWEEP_SIZE ||
+        memchr(value, '\0', (size_t)(seg + SWEEP_SIZE - value)) == NULL)
+        return 'o';
+    return 'v';
+}
+
+HELPER char try_put(char *seg, const char *key, const char *value)
+{
+    errno = 0;
+    return dict_put(seg, key, value) == 0 ? 'k' : errno_letter();
+}
+
+HELPER void damage_word(char *word, size_t width, enum damage damage)
+{
+    uint64_t n = 0;
+
+    memcpy(&n, word, width); /* the kit runs on little-endian machines */
+    n = damage == WORD_IS_0          ? 0
+        : damage == WORD_IS_ALL_ONES ? ~(uint64_t)0
+        : damage == WORD_IS_NEGATED  ? -n
+                                     : n + 1;
+    memcpy(word, &n, width);
+}
+
+/* Calls the dictionary's functions once the damage is done. */
+HELPER void try_all(char *seg, const char *long_key, struct trial *t)
+{
+    char key[8] = "swept-?";
+
+    for (int k = 0; k < SWEEP_KEYS; k++) {
+        key[6] = (char)('0' + k);
+        t->get[k] = try_get(seg, key);
+    }
+    if (t->damage == TAIL_OVERWRITTEN)
+        t->get_long = try_get(seg, long_key);
+    t->get_absent = try_get(seg, "swept-x");
+    t->put_absent = try_put(seg, "swept-x", "one more value");
+    t->got_absent = try_get(seg, "swept-x");
+    t->get_again = try_get(seg, "swept-2");
+    t->put_again = try_put(seg, "swept-2", "another value for it, longer");
+    t->got_again = try_get(seg, "swept-2");
+}
+
+SCENARIO(dict_swept)
+{
+    char *seg = attach_before_a_wall((int)given_int("id"), SWEEP_SIZE);
+    size_t step = (size_t)given_int("step");
+    const char *value = given_str("value");
+    size_t size;
+    struct sweep *sweep = given_shared("sweep", &size);
+    unsigned char *good = malloc(SWEEP_SIZE);
+    char *long_key = malloc(SWEEP_SIZE + 100);
+
+    memset(long_key, 'b', SWEEP_SIZE + 99);
+    long_key[SWEEP_SIZE + 99] = '\0';
+    CALL("dict_init", dict_init(seg, SWEEP_SIZE));
+    CALL("put 0", dict_put(seg, "swept-0", value));
+    CALL("put 1", dict_put(seg, "swept-1", value));
+    CALL("put 2", dict_put(seg, "swept-2", value));
+    CALL("put 3", dict_put(seg, "swept-3", value));
+    wait_for("sweep");
+    memcpy(good, seg, SWEEP_SIZE);
+    size_t turn = 0;
+    for (size_t width = 8; width >= 1; width /= 2) {
+        for (size_t at = DICT_HEAD_BYTES; at < SWEEP_SIZE; at += width) {
+            size_t unused = 0;
+            while (unused < width && good[at + unused] == CANARY_BYTE)
+                unused++;
+            if (unused == width || turn++ % step != 0)
+                continue;
+            /* Width 1 stands for all from here to the end. */
+            for (int d = width == 1 ? TAIL_OVERWRITTEN : 0;
+                 d < (width == 1 ? TAIL_OVERWRITTEN + 1 : WORD_DAMAGES); d++) {
+                if (sweep->trials == SWEEP_MOST)
+                    break;
+                struct trial *t = &sweep->trial[sweep->trials];
+                t->offset = (uint16_t)at;
+                t->width = (uint8_t)width;
+                t->damage = (uint8_t)d;
+                memcpy(seg, good, SWEEP_SIZE);
+                if (d == TAIL_OVERWRITTEN)
+                    memset(seg + at, 'b', SWEEP_SIZE - at);
+                else
+                    damage_word(seg + at, width, (enum damage)d);
+                try_all(seg, long_key, t);
+                sweep->trials++;
+            }
+        }
+    }
+    free(good);
+    free(long_key);
+    reached("end");
+    shmdt(seg);
+}
+
+#define A_STRING_INSIDE                                             \
+    "a string that ends inside the dictionary, or NULL with errno " \
+    "EINVAL or ENOENT"
+
+/* The damage in words. */
+HELPER const char *damage_of(const struct trial *t)
+{
+    static const char *const damages[] = {"set to 0", "set to all ones",
+                                          "made negative", "made 1 more"};
+    static char text[120];
+
+    if (t->damage == TAIL_OVERWRITTEN)
+        snprintf(text, sizeof(text),
+                 "every byte from byte %u of the dictionary to its end is "
+                 "overwritten with 'b'",
+                 t->offset);
+    else
+        snprintf(text, sizeof(text),
+                 "the %u bytes at byte %u of the dictionary are %s", t->width,
+                 t->offset, damages[t->damage]);
+    return text;
+}
+
+HELPER void expect_get(const struct trial *t, const char *key, char seen)
+{
+    EXPECT(strchr("vni", seen) != NULL, A_STRING_INSIDE,
+           "when %s, dict_get(seg, \"%s\") returns %s", damage_of(t), key,
+           seen == 'o' ? "a pointer to what does not lie or end inside"
+                       : "NULL with another errno");
+}
+
+HELPER void expect_put(const struct trial *t, const char *key, char before,
+                       char put, char after)
+{
+    EXPECT(strchr("kis", put) != NULL, "0, or -1 with errno EINVAL or ENOSPC",
+           "when %s, dict_put(seg, \"%s\", ...) returns -1 with another errno",
+           damage_of(t), key);
+    EXPECT(
+        before != 'i' || put != 'k' || after != 'i',
+        "dict_put returns -1 with errno EINVAL where its search meets damage",
+        "when %s, dict_put(seg, \"%s\", ...) returns 0, and dict_get of that "
+        "key fails with EINVAL before and after it",
+        damage_of(t), key);
+}
+
+HELPER void expect_trials(const struct sweep *sweep)
+{
+    char key[8] = "swept-?";
+
+    for (unsigned i = 0; i < sweep->trials; i++) {
+        const struct trial *t = &sweep->trial[i];
+        for (int k = 0; k < SWEEP_KEYS; k++) {
+            key[6] = (char)('0' + k);
+            expect_get(t, key, t->get[k]);
+        }
+        if (t->damage == TAIL_OVERWRITTEN)
+            expect_get(t, "bbbb... (longer than the dictionary)", t->get_long);
+        expect_get(t, "swept-x", t->get_absent);
+        expect_put(t, "swept-x", t->get_absent, t->put_absent, t->got_absent);
+        expect_get(t, "swept-x", t->got_absent);
+        expect_get(t, "swept-2", t->get_again);
+        expect_put(t, "swept-2", t->get_again, t->put_again, t->got_again);
+        expect_get(t, "swept-2", t->got_again);
+    }
+}
+
+HELPER void sweep_a_dictionary(void)
+{
+    unsigned char canary[SWEEP_SIZE];
+    char value[24];
+    int id = make_segment(new_key(), SWEEP_SIZE, 0600);
+    struct sweep *sweep = new_shared(sizeof(*sweep));
+
+    fill_letters(value, 23);
+    memset(canary, CANARY_BYTE, sizeof(canary));
+    put_bytes(id, canary, sizeof(canary));
+    struct subject *s =
+        START(dict_swept, INT("id", id), INT("step", under_valgrind() ? 5 : 1),
+              STR("value", value), SHARE("sweep", sweep));
+    await(s, "put 3");
+    expect_return(s, "dict_init", 0);
+    expect_return(s, "put 0", 0);
+    expect_return(s, "put 1", 0);
+    expect_return(s, "put 2", 0);
+    expect_return(s, "put 3", 0);
+    let_go(s, "sweep");
+    finish(s);
+    EXPECT(was_told(s, "end"), "dict_get and dict_put return",
+           "the scenario did not get that far");
+    EXPECT(sweep->trials > 0, "entries behind the dictionary's head",
+           "no byte behind the first %d was written by four puts",
+           DICT_HEAD_BYTES);
+    expect_trials(sweep);
+}
+
 }
 
 /* ------------------------------------------------------------------------
@@ -1508,6 +1755,7 @@ SCENARIO(list_all)
             snprintf(name, sizeof(name), "entry %d", k);
             tell_bytes(name, &out[i], sizeof(out[i]));
             times++;
+    sweep_a_dictionary();
         }
         snprintf(name, sizeof(name), "times %d", k);
         tell_int(name, times);
