@@ -2034,3 +2034,59 @@ TEST(tools, reap_passes_over_what_it_may_not_destroy)
            "%d are left", left);
     expect_return(s, "seg_reap", 3 - left);
 }
+
+#define MANY 200 /* more than an array that seemed large enough holds */
+
+TEST(tools, reap_destroys_them_however_many_there_are)
+{
+    int ids[MANY];
+    int left = 0;
+    struct row r;
+
+    for (int k = 0; k < MANY; k++)
+        ids[k] = make_segment(IPC_PRIVATE, 1, 0600);
+    struct subject *s = START(reap, INT("owner", geteuid()));
+    finish(s);
+    expect_at_least(s, "seg_reap", 0);
+    FILE *table = open_table();
+    while (next_row(table, &r))
+        for (int k = 0; k < MANY; k++)
+            left += r.id == ids[k];
+    fclose(table);
+    EXPECT(left == 0, "all of the owner's 200 orphans are destroyed",
+           "%d of them are left", left);
+    expect_return(s, "seg_reap", MANY);
+}
+
+/* The table of segments can't be read, in any way that the shim sees. */
+#define TABLE_CLOSED                                         \
+    FAIL_WHEN("shmctl", 1, SHM_INFO, 1, 100000, EACCES),     \
+        FAIL_WHEN("shmctl", 1, IPC_INFO, 1, 100000, EACCES), \
+        FAIL("open", 1, 100000, EACCES)
+
+SCENARIO(list_and_reap)
+{
+    uid_t owner = (uid_t)given_int("owner");
+
+    CALL("seg_list", seg_list(NULL, 0));
+    CALL("seg_reap", seg_reap(owner));
+}
+
+/*
+ * Who reads the table by stdio, or has a second way, meets no fault or gets
+ * over it: then the work must have been done.
+ */
+TEST(tools, list_and_reap_say_when_they_could_not_look)
+{
+    int id = make_segment(new_key(), 4096, 0600);
+    struct subject *s =
+        START(list_and_reap, INT("owner", geteuid()), TABLE_CLOSED);
+
+    finish(s);
+    if (got_int(s, "seg_list") < 1)
+        expect_error(s, "seg_list", EACCES);
+    if (segment_exists(id))
+        expect_error(s, "seg_reap", EACCES);
+    else
+        expect_return(s, "seg_reap", 1);
+}
