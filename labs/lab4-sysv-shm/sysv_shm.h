@@ -176,7 +176,7 @@ struct seg_info {
     size_t size_bytes;      /* as asked for at its creation, not rounded up */
     unsigned long attached; /* mappings of it now, in all processes */
     pid_t creator_pid;      /* the process that made it, perhaps long gone */
-    uid_t owner_uid;        /* the owner, not the creator, if they differ */
+    uid_t owner_uid;        /* the user that owns it */
     mode_t mode;            /* the nine permission bits alone: 0600 */
     bool marked;            /* destroyed, lives until the last detach */
 };

@@ -324,20 +324,39 @@ TEST(key, missing_file_is_an_error_and_not_a_key)
            "key was 4711 and is now %lld", got_int(s, "key"));
 }
 
+#define PROJECTS 4 /* whose low 8 bits are 0 */
+
+SCENARIO(make_keys_of_projects)
+{
+    const char *path = given_str("path");
+    key_t before = (key_t)given_int("before");
+    key_t key[PROJECTS] = {before, before, before, before};
+
+    CALL("0", seg_key(path, 0, &key[0]));
+    CALL("1", seg_key(path, 256, &key[1]));
+    CALL("2", seg_key(path, 0x7f00, &key[2]));
+    CALL("3", seg_key(path, -512, &key[3]));
+    tell_bytes("keys", key, sizeof(key));
+}
+
 TEST(key, project_whose_low_8_bits_are_0_is_refused)
 {
-    const int projects[] = {0, 256, 0x7f00, -512};
-    const char *path = new_dir();
+    const char *const calls[PROJECTS] = {"0", "1", "2", "3"};
+    const int projects[PROJECTS] = {0, 256, 0x7f00, -512};
+    key_t keys[PROJECTS];
+    size_t size;
+    struct subject *s = START(make_keys_of_projects, STR("path", new_dir()),
+                              INT("before", 4711));
 
-    for (size_t i = 0; i < sizeof(projects) / sizeof(projects[0]); i++) {
-        struct subject *s =
-            START(make_key, STR("path", path), INT("project", projects[i]),
-                  INT("before", 4711));
-        finish(s);
-        expect_error(s, "seg_key", EINVAL);
-        EXPECT(got_int(s, "key") == 4711, "key stays as it was on failure",
-               "project %d: key was 4711 and is now %lld", projects[i],
-               got_int(s, "key"));
+    finish(s);
+    const void *told = got_bytes(s, "keys", &size);
+    REQUIRE(size == sizeof(keys));
+    memcpy(keys, told, sizeof(keys));
+    for (int i = 0; i < PROJECTS; i++) {
+        expect_error(s, calls[i], EINVAL);
+        EXPECT(keys[i] == 4711, "key stays as it was on failure",
+               "project %d: key was 4711 and is now %d", projects[i],
+               (int)keys[i]);
     }
 }
 
@@ -535,7 +554,7 @@ SCENARIO(attach_and_use)
     if (addr == NULL)
         return;
     wait_for("use");
-    tell_bytes("seen", addr, size);
+    tell_bytes("what it reads", addr, size);
     if (!read_only)
         memcpy(addr, reply, size);
     reached("used");
@@ -560,7 +579,7 @@ TEST(attach, attached_segment_is_shared_both_ways)
     memcpy(p, there, sizeof(there)); /* after the attach */
     let_go(s, "use");
     await(s, "used");
-    expect_bytes(s, "seen", there, sizeof(there));
+    expect_bytes(s, "what it reads", there, sizeof(there));
     EXPECT(memcmp(p, back, sizeof(back)) == 0,
            "what the process writes is seen by the others",
            "the segment does not hold it");
@@ -611,7 +630,7 @@ HELPER void check_access(bool read_only, const char *right, const char *phrase)
            "/proc/PID/maps says \"%s\" at the address returned", access);
     let_go(s, "use");
     await(s, "used");
-    expect_bytes(s, "seen", bytes, sizeof(bytes));
+    expect_bytes(s, "what it reads", bytes, sizeof(bytes));
     let_go(s, "go");
     finish(s);
 }
@@ -631,7 +650,7 @@ SCENARIO(attach_twice)
     wait_for("use");
     if (a != NULL && b != NULL) {
         a[10] = (unsigned char)given_int("byte");
-        tell_int("seen", b[10]);
+        tell_int("what it reads", b[10]);
     }
     wait_for("go");
     shmdt(a);
@@ -654,8 +673,8 @@ TEST(attach, second_attach_is_another_mapping_of_the_same_bytes)
     REQUIRE(find_segment(id, &r));
     EXPECT(r.attached == 2, "2 attached", "%lu attached", r.attached);
     let_go(s, "use");
-    await(s, "seen");
-    expect_int(s, "seen", byte);
+    await(s, "what it reads");
+    expect_int(s, "what it reads", byte);
     let_go(s, "go");
     finish(s);
 }
@@ -673,7 +692,7 @@ SCENARIO(detach)
     wait_for("start");
     CALL("detach", seg_detach(addr));
     wait_for("look");
-    tell_int("seen", (unsigned char)other[0]);
+    tell_int("what it reads", (unsigned char)other[0]);
     reached("looked");
     CALL("again", seg_detach(addr));
     wait_for("go");
@@ -699,7 +718,7 @@ TEST(detach, detach_ends_one_mapping_and_no_other)
            "segment %d is marked for destruction", id);
     let_go(s, "look");
     await(s, "looked");
-    expect_int(s, "seen", byte);
+    expect_int(s, "what it reads", byte);
     let_go(s, "go");
     finish(s);
 }
@@ -790,7 +809,7 @@ SCENARIO(destroy_attached)
 
     CALL("destroy", seg_destroy(id));
     wait_for("use");
-    tell_bytes("seen", addr, (size_t)given_int("size"));
+    tell_bytes("what it reads", addr, (size_t)given_int("size"));
     wait_for("go");
     shmdt(addr);
 }
@@ -814,8 +833,8 @@ TEST(destroy, destroyed_while_attached_lives_until_the_last_detach)
     fill_random(bytes, sizeof(bytes));
     memcpy(p, bytes, sizeof(bytes));
     let_go(s, "use");
-    await(s, "seen");
-    expect_bytes(s, "seen", bytes, sizeof(bytes));
+    await(s, "what it reads");
+    expect_bytes(s, "what it reads", bytes, sizeof(bytes));
     shmdt(p);
     EXPECT(segment_exists(id), "1 is attached: the segment lives",
            "segment %d is gone", id);
@@ -880,7 +899,7 @@ SCENARIO(whole_life_2)
     void *addr = CALL_PTR("addr", seg_attach(id, true));
     if (addr == NULL)
         return;
-    tell_bytes("seen", addr, size);
+    tell_bytes("what it reads", addr, size);
     CALL("detach", seg_detach(addr));
     CALL("destroy", seg_destroy(id));
 }
@@ -902,7 +921,7 @@ TEST(destroy, bytes_outlive_their_writer_until_somebody_destroys_them)
     finish(t);
     expect_return(t, "open", got_int(s, "id"));
     expect_pointer(t, "addr");
-    expect_bytes(t, "seen", bytes, sizeof(bytes));
+    expect_bytes(t, "what it reads", bytes, sizeof(bytes));
     expect_return(t, "detach", 0);
     expect_return(t, "destroy", 0);
     EXPECT(with_key(key) == 0, "nothing is left of the segment",
@@ -1251,7 +1270,7 @@ SCENARIO(dict_fills)
 {
     void *seg = attach_before_a_wall((int)given_int("id"), FULL_SIZE);
     const char *letters = given_str("letters");
-    char *found = calloc(256, VALUE_BYTES + 1);
+    char *found = calloc(256, VALUE_BYTES + 1); /* "": NULL */
     char value[VALUE_BYTES + 1] = "";
     char key[8];
     unsigned n = 0;
@@ -1268,10 +1287,11 @@ SCENARIO(dict_fills)
     for (unsigned i = 0; i < n; i++) {
         nth_key(key, i);
         const char *got = dict_get(seg, key);
-        snprintf(found + (size_t)i * VALUE_BYTES, VALUE_BYTES + 1, "%-40s",
-                 got != NULL ? got : "(nothing)");
+        if (got != NULL)
+            snprintf(found + (size_t)i * (VALUE_BYTES + 1), VALUE_BYTES + 1,
+                     "%s", got[0] == '\0' ? "(an empty string)" : got);
     }
-    tell_bytes("found", found, (size_t)n * VALUE_BYTES);
+    tell_bytes("found", found, 256 * (VALUE_BYTES + 1));
     free(found);
     shmdt(seg);
 }
@@ -1299,8 +1319,8 @@ TEST(dictionary, full_dictionary_says_enospc_and_keeps_every_value)
 {
     char letters[256 + VALUE_BYTES + 1];
     char too_long[FULL_SIZE + 1];
-    char right[256 * VALUE_BYTES];
     int id = make_segment(new_key(), FULL_SIZE, 0600);
+    size_t size;
 
     fill_letters(letters, sizeof(letters) - 1);
     fill_letters(too_long, sizeof(too_long) - 1);
@@ -1309,9 +1329,19 @@ TEST(dictionary, full_dictionary_says_enospc_and_keeps_every_value)
               STR("too long", too_long));
     unsigned stored = fill_dictionary(s);
     expect_error(s, "too long", ENOSPC);
-    for (unsigned i = 0; i < stored; i++)
-        memcpy(right + (size_t)i * VALUE_BYTES, letters + i, VALUE_BYTES);
-    expect_bytes(s, "found", right, (size_t)stored * VALUE_BYTES);
+    const char *found = got_bytes(s, "found", &size);
+    REQUIRE(size == 256 * (VALUE_BYTES + 1));
+    for (unsigned i = 0; i < stored; i++, found += VALUE_BYTES + 1) {
+        char key[8];
+        nth_key(key, i);
+        EXPECT(memcmp(found, letters + i, VALUE_BYTES) == 0,
+               "every key keeps its value when a put fails with ENOSPC",
+               "\"%s\" had the value \"%.*s\"; after dict_put of too long a "
+               "value for \"k0000\" dict_get(seg, \"%s\") returns %s%.*s%s",
+               key, VALUE_BYTES, letters + i, key,
+               found[0] == '\0' ? "NULL" : "\"", VALUE_BYTES, found,
+               found[0] == '\0' ? "" : "\"");
+    }
 }
 
 SCENARIO(dict_to_the_last_byte)
@@ -1402,9 +1432,8 @@ TEST(dictionary, replacing_a_value_500_times_uses_no_room_up)
 SCENARIO(dict_without_init)
 {
     void *seg = attach((int)given_int("id"), 0);
-    size_t too_small = DICT_MIN_BYTES - 1;
 
-    CALL("too small", dict_init(seg, too_small));
+    CALL("too small", dict_init(seg, DICT_MIN_BYTES - 1));
     CALL("put", dict_put(seg, "key", "value"));
     CALL_PTR("get", dict_get(seg, "key"));
     shmdt(seg);
@@ -1450,35 +1479,6 @@ SCENARIO(dict_damaged)
     shmdt(seg);
 }
 
-TEST(dictionary, damage_is_noticed_before_it_is_followed)
-{
-    const int patterns[] = {0xff, 0x00, 0x01, 0x40};
-    char value[201];
-    int id = make_segment(new_key(), DAMAGED_SIZE, 0600);
-    char *p = look(id);
-
-    fill_letters(value, 200);
-    for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++) {
-        struct subject *s =
-            START(dict_damaged, INT("id", id), STR("value", value));
-        await(s, "put 3");
-        expect_return(s, "dict_init", 0);
-        expect_return(s, "put 3", 0);
-        memset(p + DICT_HEAD_BYTES, patterns[i],
-               DAMAGED_SIZE - DICT_HEAD_BYTES);
-        let_go(s, "damage");
-        finish(s);
-        EXPECT(was_told(s, "end"), "dict_get and dict_put return",
-               "the scenario did not get that far");
-        if (was_told(s, "value") || got_errno(s, "get") == ENOENT)
-            continue; /* what it found lies inside, or it found nothing */
-        EXPECT(!was_told(s, "value lies outside"),
-               "NULL, or a string that ends inside the dictionary",
-               "a pointer %lld bytes from the segment's start",
-               got_int(s, "value lies outside"));
-        expect_error(s, "get", EINVAL);
-    }
-    shmdt(p);
 /*
  * The sweep: one damage at a time, each to a dictionary that was good.  Either
  * one aligned word is changed, or everything from some byte to the end.  The
@@ -1726,6 +1726,36 @@ HELPER void sweep_a_dictionary(void)
     expect_trials(sweep);
 }
 
+TEST(dictionary, damage_is_noticed_before_it_is_followed)
+{
+    const int patterns[] = {0xff, 0x00, 0x01, 0x40};
+    char value[201];
+    int id = make_segment(new_key(), DAMAGED_SIZE, 0600);
+    char *p = look(id);
+
+    fill_letters(value, 200);
+    for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++) {
+        struct subject *s =
+            START(dict_damaged, INT("id", id), STR("value", value));
+        await(s, "put 3");
+        expect_return(s, "dict_init", 0);
+        expect_return(s, "put 3", 0);
+        memset(p + DICT_HEAD_BYTES, patterns[i],
+               DAMAGED_SIZE - DICT_HEAD_BYTES);
+        let_go(s, "damage");
+        finish(s);
+        EXPECT(was_told(s, "end"), "dict_get and dict_put return",
+               "the scenario did not get that far");
+        if (was_told(s, "value") || got_errno(s, "get") == ENOENT)
+            continue; /* what it found lies inside, or it found nothing */
+        EXPECT(!was_told(s, "value lies outside"),
+               "NULL, or a string that ends inside the dictionary",
+               "a pointer %lld bytes from the segment's start",
+               got_int(s, "value lies outside"));
+        expect_error(s, "get", EINVAL);
+    }
+    shmdt(p);
+    sweep_a_dictionary();
 }
 
 /* ------------------------------------------------------------------------
@@ -1755,7 +1785,6 @@ SCENARIO(list_all)
             snprintf(name, sizeof(name), "entry %d", k);
             tell_bytes(name, &out[i], sizeof(out[i]));
             times++;
-    sweep_a_dictionary();
         }
         snprintf(name, sizeof(name), "times %d", k);
         tell_int(name, times);
