@@ -447,7 +447,20 @@ TOOL(broken)
  * read: pipe_read_full()
  */
 
-SCENARIO(read_full)
+/* Reads once: what lies behind the bytes asked for stays in the pipe. */
+SCENARIO(read_once)
+{
+    int fd = given_fd("in");
+    size_t size = (size_t)given_int("size");
+    unsigned char *buf = new_buffer(size);
+
+    CALL("read", pipe_read_full(fd, buf, size));
+    tell_buffer("buf", buf, size, size);
+    free(buf);
+}
+
+/* Reads, and then again. */
+SCENARIO(read_twice)
 {
     int fd = given_fd("in");
     size_t size = (size_t)given_int("size");
@@ -459,25 +472,6 @@ SCENARIO(read_full)
     free(buf);
 }
 
-/* Starts read_full, and writes data in pieces of `piece` bytes, each when the
- * reader waits for more; then comes the end of file. */
-HELPER struct subject *read_in_pieces(const unsigned char *data, size_t size,
-                                      size_t piece, size_t asked)
-{
-    struct ends p = new_pipe();
-    struct subject *s =
-        START(read_full, FD("in", p.r), INT("size", (long long)asked));
-
-    for (size_t done = 0; done < size; done += piece) {
-        if (done > 0)
-            await_asleep(s);
-        peer_write(p.w, data + done, size - done < piece ? size - done : piece);
-    }
-    shut(&p.w);
-    finish(s);
-    return s;
-}
-
 TEST(read, read_takes_all_that_was_asked_for_and_no_more)
 {
     unsigned char data[300], rest[300];
@@ -485,7 +479,7 @@ TEST(read, read_takes_all_that_was_asked_for_and_no_more)
 
     fill_random(data, sizeof(data));
     peer_write(p.w, data, 300);
-    struct subject *s = START(read_full, LEND_FD("in", p.r), INT("size", 100));
+    struct subject *s = START(read_twice, LEND_FD("in", p.r), INT("size", 100));
     finish(s);
     expect_return(s, "read", 100);
     expect_bytes(s, "buf", data, 100);
@@ -500,19 +494,53 @@ TEST(read, read_takes_all_that_was_asked_for_and_no_more)
 TEST(read, read_goes_on_after_a_short_read)
 {
     unsigned char data[100];
+    struct ends p = new_pipe();
 
     fill_random(data, sizeof(data));
-    struct subject *s = read_in_pieces(data, 100, 40, 100);
+    struct subject *s = START(read_once, FD("in", p.r), INT("size", 100));
+    peer_write(p.w, data, 40);
+    await_asleep(s);
+    peer_write(p.w, data + 40, 40);
+    await_asleep(s);
+    peer_write(p.w, data + 80, 20);
+    shut(&p.w);
+    finish(s);
     expect_return(s, "read", 100);
     expect_bytes(s, "buf", data, 100);
+}
+
+/* 60 bytes are missing and 100 are there: a read() of 100 takes 40 too many,
+ * and fewer than there are guard bytes. */
+TEST(read, read_takes_only_the_rest_after_a_short_read)
+{
+    unsigned char data[140], rest[140];
+    struct ends p = new_pipe();
+
+    fill_random(data, sizeof(data));
+    struct subject *s = START(read_once, LEND_FD("in", p.r), INT("size", 100));
+    peer_write(p.w, data, 40);
+    await_asleep(s);
+    peer_write(p.w, data + 40, 100);
+    finish(s);
+    int left = bytes_waiting(p.r);
+    EXPECT(left == 40, "of 140 bytes a read of 100 leaves 40 in the pipe",
+           "%d are left", left);
+    expect_return(s, "read", 100);
+    expect_bytes(s, "buf", data, 100);
+    expect_guard(s, "buf", 100);
+    expect_same(rest, peer_read_now(p.r, rest, sizeof(rest)), data + 100, 40);
 }
 
 TEST(read, read_stops_at_end_of_file_and_says_how_much_came)
 {
     unsigned char data[70];
+    struct ends p = new_pipe();
 
     fill_random(data, sizeof(data));
-    struct subject *s = read_in_pieces(data, 70, 70, 100);
+    struct subject *s = START(read_twice, FD("in", p.r), INT("size", 100));
+    peer_write(p.w, data, 70);
+    shut(&p.w);
+    finish(s);
     expect_return(s, "read", 70);
     EXPECT(memcmp(got_bytes(s, "buf", &(size_t){0}), data, 70) == 0,
            "the 70 bytes that were written", "other bytes");
@@ -528,7 +556,7 @@ TEST(read, read_survives_signals)
     peer_write(p.w, data, size);
     shut(&p.w);
     struct subject *s =
-        START(read_full, FD("in", p.r), INT("size", 3000),
+        START(read_once, FD("in", p.r), INT("size", 3000),
               FAIL("read", 1, MANY_INTERRUPTS, EINTR), SHORT("read", 5, 100, 7),
               CHAOS(random_below(1000)));
     finish(s);
@@ -542,13 +570,13 @@ TEST(read, read_reports_a_real_error)
     struct ends p = new_pipe();
     unsigned char data[50] = {0};
 
-    struct subject *s = START(read_full, FD("in", p.w), INT("size", 10));
+    struct subject *s = START(read_once, FD("in", p.w), INT("size", 10));
     finish(s);
     expect_error(s, "read", EBADF);
 
     p = new_pipe();
     peer_write(p.w, data, 50);
-    s = START(read_full, FD("in", p.r), INT("size", 50),
+    s = START(read_once, FD("in", p.r), INT("size", 50),
               SHORT("read", 1, 1, 20), FAIL("read", 2, 1000, EIO));
     finish(s);
     expect_at_least(s, "read", -1);
