@@ -752,8 +752,8 @@ SCENARIO(send)
     CALL("send", pipe_send(fd, msg, (uint32_t)size));
 }
 
-/* Receives `calls` times; errno is not 0 before each call. */
-SCENARIO(recv)
+/* Receives `calls` times.  `text` is the call as a report shows it. */
+HELPER void receive(const char *text, int errno_before)
 {
     int fd = given_fd("in");
     size_t cap = (size_t)given_int("cap");
@@ -762,13 +762,23 @@ SCENARIO(recv)
     for (int i = 1; i <= given_int("calls"); i++) {
         unsigned char *msg = new_buffer(cap);
         snprintf(name, sizeof(name), "recv %d", i);
-        errno = EXDEV;
+        errno = errno_before;
         ssize_t n = pipe_recv(fd, msg, cap);
-        call_int(name, "pipe_recv(fd, msg, cap)", n);
+        call_int(name, text, n);
         snprintf(name, sizeof(name), "msg %d", i);
         tell_buffer(name, msg, n > 0 ? (size_t)n : 0, cap);
         free(msg);
     }
+}
+
+SCENARIO(recv)
+{
+    receive("pipe_recv(fd, msg, cap)", 0);
+}
+
+SCENARIO(recv_at_an_end)
+{
+    receive(given_str("text"), (int)given_int("errno"));
 }
 
 /* The same in a process that may not take much memory. */
@@ -792,24 +802,28 @@ HELPER size_t put_frame(unsigned char *to, const void *msg, uint32_t size)
 }
 
 /* Expects that pipe_recv(), from a stream of these bytes and then its end,
- * returns `value` with errno `err`. */
-HELPER void expect_recv(const void *stream, size_t size, long long value,
-                        int err)
+ * returns 0 with errno 0 (`clean`), or fails with EPROTO. */
+HELPER void expect_end(const char *where, const void *stream, size_t size,
+                       bool clean)
 {
     struct ends p = new_pipe();
+    char text[80];
 
+    snprintf(text, sizeof(text), "pipe_recv(fd, msg, cap) at %s", where);
     peer_write(p.w, stream, size);
     shut(&p.w);
     struct subject *s =
-        START(recv, FD("in", p.r), INT("cap", 100), INT("calls", 1));
+        START(recv_at_an_end, FD("in", p.r), INT("cap", 100), INT("calls", 1),
+              STR("text", text), INT("errno", clean ? EXDEV : 0));
     finish(s);
-    if (value == -1) {
-        expect_error(s, "recv 1", err);
+    if (!clean) {
+        expect_error(s, "recv 1", EPROTO);
         return;
     }
-    expect_return(s, "recv 1", value);
-    EXPECT(got_errno(s, "recv 1") == err, "errno is 0 at a clean end",
-           "errno is %s", errno_name(got_errno(s, "recv 1")));
+    expect_return(s, "recv 1", 0);
+    int err = got_errno(s, "recv 1");
+    EXPECT(err == 0, "errno is 0 at a clean end", "errno is %s%s",
+           errno_name(err), err == EXDEV ? ", as it was before the call" : "");
 }
 
 TEST(messages, send_puts_the_length_first_in_network_order)
@@ -896,11 +910,11 @@ TEST(messages, recv_tells_a_clean_end_from_a_broken_message)
 
     fill_random(msg, sizeof(msg));
     put_frame(frame, msg, 50);
-    expect_recv(frame, 0, 0, 0);                /* the end before a frame */
-    expect_recv(frame, 3, -1, EPROTO);          /* in the length */
-    expect_recv(frame, 4, -1, EPROTO);          /* before the message */
-    expect_recv(frame, 30, -1, EPROTO);         /* in the message */
-    expect_recv("\0\0\0\0rest", 8, -1, EPROTO); /* an empty message */
+    expect_end("an end before a frame", frame, 0, true);
+    expect_end("an end after 3 bytes of a length", frame, 3, false);
+    expect_end("an end after a length of 50", frame, 4, false);
+    expect_end("an end after 26 of 50 bytes", frame, 30, false);
+    expect_end("a length of 0", "\0\0\0\0rest", 8, false);
 }
 
 TEST(messages, recv_drops_what_does_not_fit_and_stays_in_step)
