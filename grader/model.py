@@ -218,7 +218,7 @@ class MemoryCheck:
     """What Valgrind came to."""
 
     errors: Tuple[MemoryFault, ...] = ()
-    ran: Tuple[str, ...] = ()  # tests that passed under Valgrind, with whole logs
+    ran: Tuple[str, ...] = ()  # tests that passed under Valgrind, with their logs
     not_run: str = ""  # why it was not run at all
 
 

@@ -82,7 +82,6 @@ class Ended:
     duration_s: Optional[float]
     leftovers: Tuple[Leftover, ...]
     pids: Tuple[int, ...]
-    returned: Tuple[int, ...]  # those of them that ended as they should
     output: str
     stub: str
 
@@ -136,14 +135,10 @@ def _ended(event: Dict[str, Any]) -> Ended:
         tuple(Leftover(text.one_line(str(item.get("kind")), 40),
                        text.one_line(_bytes_joined(str(item.get("text"))), 300))
               for item in event.get("leftovers") or () if isinstance(item, dict)),
-        _numbers(event.get("pids")), _numbers(event.get("returned")),
+        tuple(pid for pid in event.get("pids") or () if isinstance(pid, int)),
         text.clean(_bytes_joined(str(event.get("output") or "")), 4096, 40),
         text.one_line(str(event.get("stub") or ""), 64),
     )
-
-
-def _numbers(value: Any) -> Tuple[int, ...]:
-    return tuple(item for item in value or () if isinstance(item, int))
 
 
 # ------------------------------------------------------------ native verdicts
@@ -312,8 +307,8 @@ def parse_valgrind_xml(xml: bytes, files: Sequence[str]) -> List[_Seen]:
         for _, node in parser.read_events():
             location = _location(node, files) if node.tag == "error" else ""
             if location:
-                seen.append(_Seen(int(pids.group(1)), node.findtext("kind", "?"),
-                                  _what(node), location))
+                kind = text.one_line(node.findtext("kind", "?"), 40)
+                seen.append(_Seen(int(pids.group(1)), kind, _what(node), location))
     except _NOT_XML:
         pass
     return seen
@@ -327,7 +322,7 @@ def _what(error: ElementTree.Element) -> str:
 
 def _location(error: ElementTree.Element, files: Sequence[str]) -> str:
     for frame in error.iterfind("stack/frame"):
-        if frame.findtext("file") in files and frame.findtext("line"):
+        if frame.findtext("file") in files and frame.findtext("line", "").isdigit():
             return f"{frame.findtext('file')}:{frame.findtext('line')}"
     return ""
 
@@ -337,15 +332,14 @@ def parse_memory(lab: Lab, run: Run) -> MemoryCheck:
     if run.memory_skipped:
         return MemoryCheck(not_run=run.memory_skipped)
     parents = _parents(run.valgrind_xml)
-    whole = _whole_logs(run.valgrind_xml)
     ran: Set[str] = set()
     owner: Dict[int, str] = {}
     for log in run.valgrind:
         for name, ended in parse_events(log.events).ended.items():
-            # It was under Valgrind, from beginning to end, only if it passed
-            # there and every process has left its log.
-            if (ended.status == PASSED and parents.keys() >= set(ended.pids)
-                    and whole >= set(ended.returned)):
+            # It was under Valgrind only if it passed there and every process
+            # has left its log.  (Not always a whole one: a child of
+            # posix_spawn writes into its parent's.)
+            if ended.status == PASSED and parents.keys() >= set(ended.pids):
                 ran.add(name)
             owner.update((pid, name) for pid in ended.pids)
     errors: Dict[Tuple[str, str], MemoryFault] = {}
@@ -377,16 +371,6 @@ def _parents(files: Iterable[bytes]) -> Dict[int, int]:
         if match:
             parents[int(match.group(1))] = int(match.group(2))
     return parents
-
-
-def _whole_logs(files: Iterable[bytes]) -> Set[int]:
-    """The processes whose log has its end."""
-    whole = set()
-    for xml in files:
-        match = _PIDS.search(xml, 0, 4096)
-        if match and xml.rstrip().endswith(b"</valgrindoutput>"):
-            whole.add(int(match.group(1)))
-    return whole
 
 
 def _owner_of(pid: int, owner: Dict[int, str], parents: Dict[int, int]) -> str:

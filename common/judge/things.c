@@ -199,10 +199,9 @@ const char *new_name(void)
 
 void *new_shared(size_t size_bytes)
 {
-    int fd = memfd_create("kit-shared", MFD_CLOEXEC);
+    int fd = sealed_memory("kit-shared", size_bytes);
     void *at;
 
-    REQUIRE(fd != -1 && ftruncate(fd, (off_t)size_bytes) == 0);
     at = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     REQUIRE(at != MAP_FAILED);
     new_thing((struct thing){.kind = THING_MEMORY,

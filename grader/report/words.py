@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Dict, List, Sequence, Tuple
 
+from grader import text
 from grader.model import (
     BROKEN, CRASHED, FAILED, GRADED, MISSING, NOT_BUILT, NOT_STARTED, PASSED,
     TIMED_OUT, Lab, LabScore, MemoryFault, Outcome, Report, TestSpec,
@@ -47,7 +48,7 @@ def _from(origin: str) -> str:
         return ""
     import shlex  # seldom, and slow to import
 
-    return f" FROM={shlex.quote(origin)}"
+    return f" FROM={shlex.quote(text.one_line(origin))}"
 
 
 def _is_labs(origin: str) -> bool:
