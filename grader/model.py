@@ -218,7 +218,7 @@ class MemoryCheck:
     """What Valgrind came to."""
 
     errors: Tuple[MemoryFault, ...] = ()
-    ran: Tuple[str, ...] = ()  # tests that passed under Valgrind, with their logs
+    ran: Tuple[str, ...] = ()  # tests that went to their end under Valgrind
     not_run: str = ""  # why it was not run at all
 
 

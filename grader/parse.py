@@ -336,10 +336,11 @@ def parse_memory(lab: Lab, run: Run) -> MemoryCheck:
     owner: Dict[int, str] = {}
     for log in run.valgrind:
         for name, ended in parse_events(log.events).ended.items():
-            # It was under Valgrind only if it passed there and every process
-            # has left its log.  (Not always a whole one: a child of
-            # posix_spawn writes into its parent's.)
-            if ended.status == PASSED and parents.keys() >= set(ended.pids):
+            # It was under Valgrind only if it went to its end there and every
+            # process has left its log.  It need not have passed: Valgrind makes
+            # a fork of posix_spawn's vfork, and a failed exec goes unseen.
+            if (ended.status in (PASSED, FAILED)
+                    and parents.keys() >= set(ended.pids)):
                 ran.add(name)
             owner.update((pid, name) for pid in ended.pids)
     errors: Dict[Tuple[str, str], MemoryFault] = {}

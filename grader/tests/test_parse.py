@@ -242,7 +242,7 @@ def test_a_forged_valgrind_file_is_no_log(xml):
     assert parse.parse_valgrind_xml(xml, SAMPLE) == []
 
 
-def test_memory_is_clean_only_where_the_test_passed_and_left_its_logs(tiny_lab):
+def test_memory_is_clean_only_where_the_test_ended_and_left_its_logs(tiny_lab):
     clean = (b"<?xml version='1.0'?>\n<valgrindoutput><pid>7</pid><ppid>2</ppid>\n"
              b"<status>running</status></valgrindoutput>\n")
     name = tiny_lab.tests[0].name
@@ -256,6 +256,7 @@ def test_memory_is_clean_only_where_the_test_passed_and_left_its_logs(tiny_lab):
     assert ran([]) == ()
     assert ran([clean[:80]]) == (name,)  # the test ended the process itself
     assert ran([clean], pids=[7, 8]) == ()
+    assert ran([clean], status="failed") == (name,)
     assert ran([clean], status="crashed") == ()
 
 
