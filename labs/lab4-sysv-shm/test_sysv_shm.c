@@ -1868,8 +1868,11 @@ TEST(tools, list_shows_every_segment_once)
     shmdt(p);
 }
 
-/* SHM_STAT fails for a segment that may not be read; for root it would not. */
-#define NOTHING_READABLE FAIL_WHEN("shmctl", 1, SHM_STAT, 1, 100000, EACCES)
+/* SHM_STAT and IPC_STAT fail for a segment that may not be read; for root they
+ * would not. */
+#define NOTHING_READABLE                                 \
+    FAIL_WHEN("shmctl", 1, SHM_STAT, 1, 100000, EACCES), \
+        FAIL_WHEN("shmctl", 1, IPC_STAT, 1, 100000, EACCES)
 
 TEST(tools, list_shows_a_segment_that_nobody_may_read)
 {
