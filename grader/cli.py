@@ -139,7 +139,7 @@ def test_names(given: Sequence[str]) -> List[str]:
 
 
 def _grade(options: argparse.Namespace) -> int:
-    from grader import discover, pipeline, run, sandbox, submission
+    from grader import discover, pipeline, run, submission
     from grader.report.style import stdout_style
 
     kit = discover.find_kit(options.kit)

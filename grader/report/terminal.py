@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from grader.model import (
-    GRADED, NOT_STARTED, PASSED, GroupScore, LabScore, Outcome, Report,
+    GRADED, NOT_STARTED, PASSED, GroupScore, LabScore, Report,
     TestScore,
 )
 from grader.report import words
