@@ -210,6 +210,9 @@ bool was_told(struct subject *s, const char *name);
 long long got_int(struct subject *s, const char *name);
 const char *got_str(struct subject *s, const char *name);
 const void *got_bytes(struct subject *s, const char *name, size_t *size_bytes);
+/* Copies a value that has this very size; another size fails the test. */
+void got_copy(struct subject *s, const char *name, void *buf,
+              size_t size_bytes);
 int got_errno(struct subject *s, const char *name);
 
 /*
@@ -333,6 +336,7 @@ void note_place(const char *file, int line);
 #define got_int(...)           KIT_HERE((got_int)(__VA_ARGS__))
 #define got_str(...)           KIT_HERE((got_str)(__VA_ARGS__))
 #define got_bytes(...)         KIT_HERE((got_bytes)(__VA_ARGS__))
+#define got_copy(...)          KIT_HERE((got_copy)(__VA_ARGS__))
 #define got_errno(...)         KIT_HERE((got_errno)(__VA_ARGS__))
 #define expect_return(...)     KIT_HERE((expect_return)(__VA_ARGS__))
 #define expect_at_least(...)   KIT_HERE((expect_at_least)(__VA_ARGS__))

@@ -120,19 +120,32 @@ def _read_groups(top: "_Table") -> Tuple[Group, ...]:
             number_of_tests += 1
             tests.append(_read_test(test, name, anchor, seen))
         groups.append(Group(name, table.text("title"), anchor, tuple(tests)))
+    _check_needs(top, groups)
     return tuple(groups)
+
+
+def _check_needs(top: "_Table", groups: Sequence[Group]) -> None:
+    """A test needs one that stands on its own, so that there is no circle."""
+    tests = [test for group in groups for test in group.tests]
+    alone = {test.name for test in tests if not test.needs}
+    for index, test in enumerate(tests):
+        if test.needs and test.needs not in alone:
+            table = _Table(top.path, top.lines, f"group.test#{index}", {})
+            raise table.error("needs", f"{test.needs!r} is no test of this lab that "
+                              "stands on its own (has no \"needs\" itself)")
 
 
 def _read_test(table: "_Table", group: str, anchor: str,
                seen: Dict[str, str]) -> TestSpec:
-    table.only("name", "points", "hint", "handout")
+    table.only("name", "points", "hint", "handout", "needs")
     name = table.name("name")
     if name in seen:
         raise table.error("name", f"two tests are called {name} (the other one is "
                           f"in group {seen[name]})")
     seen[name] = group
     return TestSpec(name, group, table.points("points"), table.text("hint"),
-                    table.text("handout", anchor))
+                    table.text("handout", anchor),
+                    table.name("needs") if "needs" in table.data else "")
 
 
 class _Table:

@@ -54,6 +54,7 @@ class TestSpec:
     points: int
     hint: str
     handout: str  # anchor in the lab's handout
+    needs: str = ""  # the test without which this one's pass proves nothing
 
     @property
     def title(self) -> str:

@@ -8,10 +8,11 @@ an untouched stub scores 0.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Dict, Sequence
 
 from grader.model import (
-    BROKEN, GRADED, NOT_BUILT, NOT_STARTED, PASSED,
+    BROKEN, FAILED, GRADED, NOT_BUILT, NOT_STARTED, PASSED,
     GroupScore, Lab, LabScore, MemoryCheck, Outcome, TestScore,
 )
 
@@ -19,6 +20,7 @@ from grader.model import (
 def score_lab(lab: Lab, outcomes: Dict[str, Outcome], memory: MemoryCheck,
               wall_s: float = 0.0) -> LabScore:
     """Points for a lab whose tests ran."""
+    outcomes = hold_back(outcomes)
     groups = tuple(
         GroupScore(group, tuple(_score_test(outcomes[test.name])
                                 for test in group.tests))
@@ -27,6 +29,24 @@ def score_lab(lab: Lab, outcomes: Dict[str, Outcome], memory: MemoryCheck,
     return LabScore(lab, _lab_status(ordered), groups, memory,
                     _memory_score(lab, ordered, memory),
                     _cleanup_score(lab, ordered), wall_s=wall_s)
+
+
+def hold_back(outcomes: Dict[str, Outcome]) -> Dict[str, Outcome]:
+    """A test of a refusal passes with a function that refuses everything.  It
+    counts only where the test that it needs, of the same function at its work,
+    has passed as well.  (Where that one was not run, as with --test, the pass
+    stands.)"""
+    def held(outcome: Outcome) -> Outcome:
+        needed = outcomes.get(outcome.test.needs)
+        if outcome.status != PASSED or needed is None or needed.status == PASSED:
+            return outcome
+        return replace(outcome, status=FAILED, message=(
+            f"expected: this, and {needed.test.name} passes too\n"
+            f"seen: {needed.test.name} does not pass yet\n"
+            "A function that refuses everything would pass here as well: these "
+            "points come together with that test."))
+
+    return {name: held(outcome) for name, outcome in outcomes.items()}
 
 
 def score_unbuilt(lab: Lab, status: str, problem: str,

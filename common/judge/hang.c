@@ -133,24 +133,6 @@ static ssize_t fd_target(pid_t pid, int fd, char *buf, size_t size)
     return n;
 }
 
-/* O_RDONLY, O_WRONLY or O_RDWR; -1 when it can't be told. */
-static int fd_mode(pid_t pid, int fd)
-{
-    char path[64], line[128];
-    unsigned flags;
-    int mode = -1;
-    FILE *f;
-
-    snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)pid, fd);
-    f = fopen(path, "re");
-    while (f != NULL && fgets(line, sizeof(line), f) != NULL)
-        if (sscanf(line, "flags: %o", &flags) == 1)
-            mode = (int)(flags & O_ACCMODE);
-    if (f != NULL)
-        fclose(f);
-    return mode;
-}
-
 /* Writes "the pipe \"in\"" and the like. */
 static void describe_target(struct text *out, const char *target)
 {
@@ -204,7 +186,7 @@ static void search_holder(struct holder_search *h, pid_t pid)
             fd_target(pid, fd, target, sizeof(target)) <= 0 ||
             strcmp(target, h->target) != 0)
             continue;
-        mode = fd_mode(pid, fd);
+        mode = process_fd_mode(pid, fd);
         if (mode == h->mode || mode == O_RDWR)
             add_holder(h, pid, fd);
     }

@@ -157,6 +157,8 @@ struct process {
  * freed. */
 size_t processes_list(struct process **list);
 char process_state(pid_t pid); /* '?': there is none */
+/* O_RDONLY, O_WRONLY or O_RDWR; -1 when it can't be told. */
+int process_fd_mode(pid_t pid, int fd);
 /* Are `pid` or any of its ancestors below the judge equal to `root`? */
 bool process_is_below(const struct process *list, size_t n, pid_t pid,
                       pid_t root);

@@ -78,17 +78,7 @@ void table_free(struct table *t)
 
 static const char *end_of_pipe(pid_t pid, const char *fd)
 {
-    char path[64], line[128];
-    unsigned flags = O_RDWR;
-    FILE *f;
-
-    snprintf(path, sizeof(path), "/proc/%d/fdinfo/%s", (int)pid, fd);
-    f = fopen(path, "re");
-    while (f != NULL && fgets(line, sizeof(line), f) != NULL)
-        sscanf(line, "flags: %o", &flags);
-    if (f != NULL)
-        fclose(f);
-    switch (flags & O_ACCMODE) {
+    switch (process_fd_mode(pid, atoi(fd))) {
     case O_RDONLY:
         return " (the read end)";
     case O_WRONLY:
@@ -483,7 +473,7 @@ void leftovers_words(char *buf, size_t size)
 
 /* ---- processes ------------------------------------------------------------------------ */
 
-static bool has_ended(pid_t pid)
+static bool is_a_scenario(pid_t pid)
 {
     for (struct subject *s = test.subjects; s != NULL; s = s->next)
         if (s->pid == pid)
@@ -500,7 +490,7 @@ static void charge_strays(const struct process *list, size_t n)
         for (struct subject *s = test.subjects; s != NULL; s = s->next)
             if (!s->ended && process_is_below(list, n, list[i].pid, s->pid))
                 broken_off = true;
-        if (!broken_off && list[i].state != 'Z' && !has_ended(list[i].pid))
+        if (!broken_off && list[i].state != 'Z' && !is_a_scenario(list[i].pid))
             charge_process(&list[i]);
     }
 }

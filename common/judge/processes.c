@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/syscall.h>
 
 #include "calls.h"
@@ -59,6 +60,19 @@ static bool read_stat(pid_t pid, struct process *p)
     p->ppid = ppid;
     p->cpu_ms = (utime + stime) * 1000 / (unsigned long)sysconf(_SC_CLK_TCK);
     return true;
+}
+
+int process_fd_mode(pid_t pid, int fd)
+{
+    char buf[512];
+    const char *line;
+    unsigned flags;
+
+    if (!read_file(buf, sizeof(buf), "/proc/%d/fdinfo/%d", (int)pid, fd) ||
+        (line = strstr(buf, "flags:")) == NULL ||
+        sscanf(line, "flags: %o", &flags) != 1)
+        return -1;
+    return (int)(flags & O_ACCMODE);
 }
 
 char process_state(pid_t pid)

@@ -657,6 +657,18 @@ const void *(got_bytes)(struct subject *s, const char *name, size_t *size_bytes)
     return v->data;
 }
 
+void(got_copy)(struct subject *s, const char *name, void *buf,
+               size_t size_bytes)
+{
+    size_t told;
+    const void *data = (got_bytes)(s, name, &told);
+
+    if (told != size_bytes)
+        test_fail(FAILED, NULL, "expected: %s, %zu bytes\nseen: %zu bytes",
+                  name, size_bytes, told);
+    memcpy(buf, data, size_bytes);
+}
+
 int(got_errno)(struct subject *s, const char *name)
 {
     return value_of(s, name)->head.err;

@@ -84,6 +84,10 @@ TEST(values, told_values_arrive_and_the_last_one_counts)
     expect_str(s, "str", "a \"text\"");
     got_bytes(s, "none", &size);
     EXPECT(size == 0, "no bytes", "%zu", size);
+    got_copy(s, "none", &size, 0);
+    FAILS(FAILED, got_copy(s, "none", &size, sizeof(size)));
+    says("expected: none, 8 bytes");
+    says("seen: 0 bytes");
     expect_return(s, "answer", 42);
     expect_at_least(s, "answer", 42);
     expect_error(s, "refused", ENOSPC);

@@ -3,14 +3,17 @@ nothing, the reference and every other solution score all there is."""
 
 from __future__ import annotations
 
+import errno
+import re
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, List, Tuple
 
 from grader import build, run, stubs
 from grader.checkkit import handout
-from grader.model import BROKEN, NOT_STARTED, PASSED, Kit, Lab, LabScore, Report
+from grader.model import BROKEN, NOT_STARTED, PASSED, CallRules, Kit, Lab, LabScore, Report
 from grader.pipeline import Job, grade_lab
 from grader.report import json_report, words
 from grader.sandbox import Isolation
@@ -24,6 +27,8 @@ def checks(kit: Kit, lab: Lab, isolation: Isolation,
         ("lab.toml", lambda: _tests(kit, lab)),
         ("handout", lambda: handout.findings(kit, lab)),
         ("stub", lambda: _stub(kit, lab, isolation)),
+        ("functions that refuse everything",
+         lambda: _refusals(kit, lab, isolation)),
         ("reference", lambda: _full_score(
             Job(kit, lab, kit.root / "solutions", isolation), repeat)),
     ]
@@ -54,6 +59,39 @@ def _stub(kit: Kit, lab: Lab, isolation: Isolation) -> List[str]:
               f"not \"not started\": {_in_one_line(outcome.message)}"
               for outcome in score.outcomes if outcome.status != NOT_STARTED]
     return found + _report_findings(score, isolation)
+
+
+def _refusals(kit: Kit, lab: Lab, isolation: Isolation) -> List[str]:
+    """Functions that do nothing but return an error the header names, or say
+    that all went well, score nothing."""
+    headers = "".join(path.read_text("utf-8") for path in lab.headers)
+    answers = {name: f"errno = {name};"
+               for name in sorted(set(re.findall(r"\bE[A-Z0-9]+\b", headers)))
+               if hasattr(errno, name) and name != "ENOSYS"}
+    answers["0"] = "return 0;"
+    lab = replace(lab, calls=CallRules())
+    found = []
+    for name, answer in answers.items():
+        with tempfile.TemporaryDirectory(prefix="kit-refusal-") as folder:
+            for file in lab.files:
+                stub = (lab.dir / file).read_text("utf-8")
+                Path(folder, file).write_text(_answering(stub, answer), "utf-8")
+            score = grade_lab(Job(kit, lab, Path(folder), isolation, quick=True))
+        if score.score:
+            passed = [o.test.name for o in score.outcomes if o.status == PASSED]
+            found.append(f"a stub that answers {name} to everything scores "
+                         f"{score.score}: {', '.join(passed)}"
+                         "; give each a \"needs\" in lab.toml")
+        if score.problem:
+            found.append(f"a stub that answers {name} to everything: {score.problem}")
+    return found
+
+
+def _answering(stub: str, answer: str) -> str:
+    """Every function of the stub says this."""
+    if answer.startswith("errno"):
+        return stub.replace("errno = ENOSYS;", answer)
+    return re.sub(r"errno = ENOSYS;\s*return -1;", answer, stub)
 
 
 def _full_score(job: Job, repeat: int) -> List[str]:

@@ -53,6 +53,8 @@ def test_a_lab_is_read(read):
     ('files = ["tiny.c"]', "files = []", "files =", "is empty"),
     ('at the end."', "at the end.", 'hint = "read returns', "Illegal character"),
     ('system = "no shell is needed here"', "", "forbidden", "no words for system"),
+    ("points = 20", 'needs = "nothing"\npoints = 20', "points = 20",
+     "'nothing' is no test of this lab"),
     ("[points]", "[points", "[points]", "Expected"),
 ))
 def test_a_mistake_names_its_line(read, old, new, at, says):
@@ -62,6 +64,15 @@ def test_a_mistake_names_its_line(read, old, new, at, says):
     message = str(caught.value)
     assert f"lab.toml:{line_of(at)}:" in message
     assert says in message
+
+
+def test_a_test_needs_one_that_stands_alone(read):
+    first = 'name = "answers_with_the_next_number"\n'
+    second = 'name = "refuses_a_negative_number"\n'
+    needs = TOML.replace(second, second + 'needs = "answers_with_the_next_number"\n')
+    assert read(needs).tests[1].needs == "answers_with_the_next_number"
+    with pytest.raises(KitError, match="stands on its own"):
+        read(needs.replace(first, first + 'needs = "refuses_a_negative_number"\n'))
 
 
 def test_a_lab_without_groups(read):

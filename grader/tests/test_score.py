@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from grader.model import (
     BROKEN, CRASHED, FAILED, GRADED, MISSING, NOT_BUILT, NOT_STARTED, PASSED,
     Leftover, MemoryCheck, MemoryFault, Outcome, Report,
 )
+from grader.pipeline import narrowed
 from grader.score import score_lab, score_unbuilt
 
 
@@ -52,6 +55,36 @@ def test_an_error_costs_the_tests_that_it_showed_in(tiny_lab):
     memory = all_ran(tiny_lab, fault(first), fault(first))
     score = score_lab(tiny_lab, outcomes(tiny_lab, **{first: CRASHED}), memory)
     assert score.memory_score == 7
+
+
+def needing(lab, name: str, needed: str):
+    """The lab, with a test that needs another one."""
+    def changed(test):
+        return replace(test, needs=needed) if test.name == name else test
+    return replace(lab, groups=tuple(
+        replace(group, tests=tuple(map(changed, group.tests)))
+        for group in lab.groups))
+
+
+def test_a_refusal_counts_beside_the_test_that_it_needs(tiny_lab):
+    needed, refusal, *_ = (test.name for test in tiny_lab.tests)
+    lab = needing(tiny_lab, refusal, needed)
+    assert score_lab(lab, outcomes(lab), all_ran(lab)).score == 100
+    score = score_lab(lab, outcomes(lab, **{needed: NOT_STARTED}), all_ran(lab))
+    held = score.outcomes[1]
+    assert (held.test.name, held.status) == (refusal, FAILED)
+    assert needed in held.message
+    assert score.score == 100 - 2 * 20 - 5 - 5
+    # What it came to by itself is not made milder.
+    score = score_lab(lab, outcomes(lab, **{needed: FAILED, refusal: CRASHED}),
+                      all_ran(lab))
+    assert score.outcomes[1].status == CRASHED
+
+
+def test_a_refusal_run_alone_stands(tiny_lab):
+    needed, refusal, *_ = (test.name for test in tiny_lab.tests)
+    alone = narrowed(needing(tiny_lab, refusal, needed), [refusal])
+    assert score_lab(alone, outcomes(alone), all_ran(alone)).passed == 1
 
 
 def test_an_error_without_a_test_costs_one(tiny_lab):

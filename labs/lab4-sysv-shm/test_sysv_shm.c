@@ -352,14 +352,11 @@ TEST(key, project_whose_low_8_bits_are_0_is_refused)
     const char *const calls[PROJECTS] = {"0", "1", "2", "3"};
     const int projects[PROJECTS] = {0, 256, 0x7f00, -512};
     key_t keys[PROJECTS];
-    size_t size;
     struct subject *s = START(make_keys_of_projects, STR("path", new_dir()),
                               INT("before", 4711));
 
     finish(s);
-    const void *told = got_bytes(s, "keys", &size);
-    REQUIRE(size == sizeof(keys));
-    memcpy(keys, told, sizeof(keys));
+    got_copy(s, "keys", keys, sizeof(keys));
     for (int i = 0; i < PROJECTS; i++) {
         expect_error(s, calls[i], EINVAL);
         EXPECT(keys[i] == 4711, "key stays as it was on failure",
@@ -955,11 +952,8 @@ SCENARIO(tell_info)
 HELPER struct seg_info told_info(struct subject *s, const char *name)
 {
     struct seg_info info;
-    size_t size;
-    const void *bytes = got_bytes(s, name, &size);
 
-    REQUIRE(size == sizeof(info));
-    memcpy(&info, bytes, sizeof(info));
+    got_copy(s, name, &info, sizeof(info));
     return info;
 }
 
@@ -1968,12 +1962,11 @@ TEST(tools, list_writes_at_most_cap_entries)
     void *p = make_several(ids);
     struct seg_info out[MADE];
     struct seg_info untouched;
-    size_t size;
     struct subject *s = START(list_few, NOTHING);
 
     finish(s);
     expect_at_least(s, "seg_list", MADE);
-    memcpy(out, got_bytes(s, "out", &size), sizeof(out));
+    got_copy(s, "out", out, sizeof(out));
     memset(&untouched, 0x5a, sizeof(untouched));
     for (int i = 2; i < MADE; i++)
         EXPECT(memcmp(&out[i], &untouched, sizeof(untouched)) == 0,
