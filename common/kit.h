@@ -130,6 +130,7 @@ struct give {
     size_t size_bytes;
     unsigned count; /* of a fault: how many calls in a row */
     int err;        /* of a fault: errno, or 0 for a short transfer */
+    bool after;     /* of HOLD_AFTER */
     int argument;   /* of FAIL_WHEN: its number, from 1; 0: none */
     long long argument_value;
 };
@@ -169,7 +170,21 @@ struct give {
  * posix_spawnp; "waitpid" is wait, waitpid, wait4, waitid; "poll" is poll,
  * ppoll, select, pselect, epoll_wait; "open" is open, openat, creat; "dup" is
  * dup, dup2, dup3; "mmap", "accept", "semop" take in their variants.  To mean
- * one member only, write "=write".
+ * one member only, write "=write".  Of pthreads: "pthread_mutex_lock",
+ * "pthread_rwlock_rdlock", "pthread_rwlock_wrlock" and "pthread_cond_wait"
+ * take in the variants with a time-out, "pthread_cond_signal" is signal and
+ * broadcast, "sem_wait" takes in the variants with a time-out; functions that
+ * return the number of the error do so.
+ *
+ * And places to stop at, by which a test runs two processes in the order that
+ * shows a race, every time:
+ *     HOLD("msgsnd", 1, "sending")         before the 1st msgsnd(): the
+ *                                  process says await(s, "sending") and goes
+ *                                  on once the test says let_go(s, "sending")
+ *     HOLD_AFTER("shm_open", 1, "made")    the same, when the call has been
+ *                                  made and before the code sees its result
+ *     SPURIOUS(1, 2)               the 1st and 2nd wait for a condition end
+ *                                  without a signal, as POSIX allows
  */
 #define FAIL(call, nth, n, error) \
     GIVEN(GIVE_FAULT, call, .number = (nth), .count = (n), .err = (error))
@@ -179,7 +194,16 @@ struct give {
 #define SHORT(call, nth, n, most_bytes)                    \
     GIVEN(GIVE_FAULT, call, .number = (nth), .count = (n), \
           .size_bytes = (most_bytes))
-#define CHAOS(seed) GIVEN(GIVE_FAULT, "*", .number = (seed))
+#define HOLD(call, nth, gate) \
+    GIVEN(GIVE_FAULT, call, .number = (nth), .count = 1, .data = (gate))
+#define HOLD_AFTER(call, nth, gate)                                      \
+    GIVEN(GIVE_FAULT, call, .number = (nth), .count = 1, .data = (gate), \
+          .after = true)
+#define SPURIOUS(nth, n)                                                  \
+    GIVEN(GIVE_FAULT, "pthread_cond_wait", .number = (nth), .count = (n), \
+          .err = SPURIOUS_WAKEUP)
+#define SPURIOUS_WAKEUP (-1)
+#define CHAOS(seed)     GIVEN(GIVE_FAULT, "*", .number = (seed))
 
 struct subject *start_subject(const char *scenario, const struct give *gives);
 pid_t subject_pid(const struct subject *s);
@@ -303,6 +327,9 @@ void *new_shared(size_t size_bytes);
  * EPERM.
  */
 void judges_object(char kind, int id);
+/* The same for a POSIX object by its name: 'm' shm_open, 's' sem_open, 'q'
+ * mq_open.  It is unlinked at the end and not charged. */
+void judges_name(char kind, const char *name);
 /* Unpredictable bytes, other ones at each run. */
 void fill_random(void *buf, size_t size_bytes);
 unsigned random_below(unsigned limit);

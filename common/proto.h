@@ -109,6 +109,8 @@ struct fault {
     int32_t err;            /* 0: a short transfer */
     int32_t argument;       /* counts only calls whose argument of this */
     int64_t argument_value; /* number has this value; -1: all calls */
+    char gate[NAME_BYTES];  /* not "": holds the process there instead */
+    int32_t after;          /* 1: when the call has been made */
     atomic_uint seen;
 };
 

@@ -81,6 +81,7 @@ const char *test_inode_name(unsigned long long inode);
 /* Things the judge made; closed or removed at the end (things.c). */
 void things_release(void);
 bool things_own_object(char kind, int id);
+bool things_own_name(char kind, const char *name);
 bool things_own_file(const char *path);
 int things_shared_fd(const void *memory); /* -1: not of new_shared() */
 

@@ -428,6 +428,10 @@ static void sweep_file(const char *dir, const char *name, void *arg)
     snprintf(path, sizeof(path), "%s/%s", dir, name);
     snprintf(object, sizeof(object), "/%.40s", name + (semaphore ? 4 : 0));
     if (table_has(&before, path) ||
+        things_own_name(queue       ? 'q'
+                        : semaphore ? 's'
+                                    : 'm',
+                        object) ||
         (options.shared && !is_logged(queue       ? "mq_open"
                                       : semaphore ? "sem_open"
                                                   : "shm_open",

@@ -301,6 +301,11 @@ static void add_fault(struct area *a, const struct give *g)
     f->err = g->err;
     f->argument = g->argument - 1;
     f->argument_value = g->argument_value;
+    f->after = g->after;
+    if (g->data != NULL) {
+        REQUIRE(strlen(g->data) < NAME_BYTES);
+        strcpy(f->gate, g->data);
+    }
 }
 
 static void add_give(struct parcel *p, struct area *a, const struct give *g)

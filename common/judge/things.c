@@ -5,6 +5,8 @@
 #include "judge.h"
 
 #include <fcntl.h>
+#include <mqueue.h>
+#include <semaphore.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
@@ -17,13 +19,20 @@
 enum { MOST_THINGS = 256 };
 
 struct thing {
-    enum { NO_THING, THING_FD, THING_MEMORY, THING_OBJECT, THING_FILE } kind;
+    enum {
+        NO_THING,
+        THING_FD,
+        THING_MEMORY,
+        THING_OBJECT,
+        THING_NAME,
+        THING_FILE
+    } kind;
     int number;  /* descriptor or object id */
     char object; /* 'm', 's', 'q' */
     void *memory;
     size_t size_bytes;
     unsigned long long inode;
-    char text[128]; /* path */
+    char text[128]; /* path, or name of a POSIX object */
 };
 static struct thing things[MOST_THINGS];
 static size_t nthings;
@@ -49,6 +58,12 @@ static void release(struct thing *t)
         semctl(t->number, 0, IPC_RMID);
     if (t->kind == THING_OBJECT && t->object == 'q')
         msgctl(t->number, IPC_RMID, NULL);
+    if (t->kind == THING_NAME && t->object == 'm')
+        shm_unlink(t->text);
+    if (t->kind == THING_NAME && t->object == 's')
+        sem_unlink(t->text);
+    if (t->kind == THING_NAME && t->object == 'q')
+        mq_unlink(t->text);
 }
 
 void things_release(void)
@@ -225,6 +240,23 @@ void judges_object(char kind, int id)
         (struct thing){.kind = THING_OBJECT, .object = kind, .number = id});
     if (!made_has(objects_made(), kind, id))
         made_add(objects_made(), kind, id);
+}
+
+void judges_name(char kind, const char *name)
+{
+    struct thing *t =
+        new_thing((struct thing){.kind = THING_NAME, .object = kind});
+
+    snprintf(t->text, sizeof(t->text), "%s", name);
+}
+
+bool things_own_name(char kind, const char *name)
+{
+    for (size_t i = 0; i < nthings; i++)
+        if (things[i].kind == THING_NAME && things[i].object == kind &&
+            strcmp(things[i].text, name) == 0)
+            return true;
+    return false;
 }
 
 bool things_own_object(char kind, int id)

@@ -16,6 +16,8 @@
 #include <fcntl.h>
 #include <mqueue.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <spawn.h>
@@ -43,6 +45,7 @@
 #include <unistd.h>
 #include <valgrind/memcheck.h>
 
+#include "../kit.h"
 #include "subject.h"
 
 /* ---- faults and the log ----------------------------------------------- */
@@ -52,6 +55,7 @@ struct passing {
     struct logged_call *log; /* NULL: the log is full, or there is none */
     size_t limit_bytes;      /* of a short transfer; SIZE_MAX: none */
     int err;                 /* the call fails with this; 0: it is made */
+    const char *gate;        /* held there when the call is made; or NULL */
 };
 
 enum kind { PLAIN, MAY_BREAK, MAY_SHORTEN }; /* what CHAOS may do to it */
@@ -97,6 +101,13 @@ static bool counts(const struct fault *f, const char *name, const char *family,
                                args[f->argument] == f->argument_value);
 }
 
+/* Stops here until the test says go on. */
+static void hold(const char *gate)
+{
+    tell_int(gate, 1);
+    wait_for(gate);
+}
+
 static void apply_faults(struct passing *p, const char *name,
                          const char *family, enum kind kind,
                          const int64_t *args, unsigned nargs)
@@ -113,7 +124,11 @@ static void apply_faults(struct passing *p, const char *name,
 
             if (n < f->first || n - f->first >= f->count)
                 continue;
-            if (f->err != 0)
+            if (f->gate[0] != '\0' && f->after)
+                p->gate = f->gate;
+            else if (f->gate[0] != '\0')
+                hold(f->gate);
+            else if (f->err != 0)
                 p->err = f->err;
             else if (kind == MAY_SHORTEN)
                 p->limit_bytes = f->limit_bytes;
@@ -152,11 +167,16 @@ static struct passing enter(const char *name, const char *family,
 
 static void leave(const struct passing *p, int64_t result, bool failed)
 {
-    if (p->log == NULL)
-        return;
-    p->log->result = LOGGED(result);
-    p->log->err = failed ? errno : 0;
-    atomic_store(&p->log->complete, 1);
+    int saved = errno;
+
+    if (p->log != NULL) {
+        p->log->result = LOGGED(result);
+        p->log->err = failed ? saved : 0;
+        atomic_store(&p->log->complete, 1);
+    }
+    if (p->gate != NULL)
+        hold(p->gate);
+    errno = saved;
 }
 
 static size_t shortened(const struct passing *p, size_t size)
@@ -283,6 +303,13 @@ SHIM6(int, pselect, poll, MAY_BREAK, int, fd_set *, fd_set *, fd_set *,
       const struct timespec *, const sigset_t *)
 SHIM4(int, epoll_wait, poll, MAY_BREAK, int, struct epoll_event *, int, int)
 
+SHIM2(int, nanosleep, nanosleep, MAY_BREAK, const struct timespec *,
+      struct timespec *)
+SHIM1(int, usleep, nanosleep, PLAIN, useconds_t)
+SHIM1(unsigned, sleep, nanosleep, PLAIN, unsigned)
+SHIM0(int, sched_yield, sched_yield, PLAIN)
+SHIM0(pid_t, getpid, getpid, PLAIN)
+
 SHIM0(pid_t, fork, fork, PLAIN)
 SHIM1(pid_t, wait, waitpid, MAY_BREAK, int *)
 SHIM3(pid_t, waitpid, waitpid, MAY_BREAK, pid_t, int *, int)
@@ -327,48 +354,181 @@ SHIM4(ssize_t, mq_receive, mq_receive, MAY_BREAK, mqd_t, char *, size_t,
       unsigned *)
 SHIM5(ssize_t, mq_timedreceive, mq_receive, MAY_BREAK, mqd_t, char *, size_t,
       unsigned *, const struct timespec *)
+SHIM2(int, mq_getattr, mq_getattr, PLAIN, mqd_t, struct mq_attr *)
+SHIM3(int, mq_setattr, mq_setattr, PLAIN, mqd_t, const struct mq_attr *,
+      struct mq_attr *)
+SHIM2(int, mq_notify, mq_notify, PLAIN, mqd_t, const struct sigevent *)
 SHIM1(int, mq_close, mq_close, PLAIN, mqd_t)
 SHIM1(int, mq_unlink, mq_unlink, PLAIN, const char *)
 SHIM1(int, sem_wait, sem_wait, MAY_BREAK, sem_t *)
 SHIM2(int, sem_timedwait, sem_wait, MAY_BREAK, sem_t *, const struct timespec *)
+SHIM3(int, sem_clockwait, sem_wait, MAY_BREAK, sem_t *, clockid_t,
+      const struct timespec *)
+SHIM1(int, sem_trywait, sem_trywait, PLAIN, sem_t *)
 SHIM1(int, sem_post, sem_post, PLAIN, sem_t *)
+SHIM2(int, sem_getvalue, sem_getvalue, PLAIN, sem_t *, int *)
+SHIM1(int, sem_close, sem_close, PLAIN, sem_t *)
+SHIM1(int, sem_destroy, sem_destroy, PLAIN, sem_t *)
 SHIM3(int, sem_init, sem_init, PLAIN, sem_t *, int, unsigned)
 SHIM1(int, sem_unlink, sem_unlink, PLAIN, const char *)
 
 /* ---- calls that return the error instead of setting errno ------------- */
 
-#define SPAWN(name)                                                          \
-    int shim_##name(pid_t *pid, const char *path,                            \
-                    const posix_spawn_file_actions_t *actions,               \
-                    const posix_spawnattr_t *attr, char *const argv[],       \
-                    char *const envp[]);                                     \
-    int shim_##name(pid_t *pid, const char *path,                            \
-                    const posix_spawn_file_actions_t *actions,               \
-                    const posix_spawnattr_t *attr, char *const argv[],       \
-                    char *const envp[])                                      \
-    {                                                                        \
-        int64_t args[] = {ARG(pid), ARG(path)};                              \
-        struct passing p = enter(#name, "fork", PLAIN, args, 2);             \
-        int err =                                                            \
-            p.err != 0 ? p.err : name(pid, path, actions, attr, argv, envp); \
-                                                                             \
-        leave(&p, err, false);                                               \
-        return err;                                                          \
+/* The body of such a shim; errno stays as it was. */
+#define PASS_ERR(name, family, kind, expr, ...)                            \
+    int64_t args[] = {__VA_ARGS__};                                        \
+    int saved = errno;                                                     \
+    struct passing p =                                                     \
+        enter(#name, #family, kind, args, sizeof(args) / sizeof(args[0])); \
+    errno = saved;                                                         \
+    int err = p.err != 0 ? p.err : (expr);                                 \
+    leave(&p, err, false);                                                 \
+    return err
+
+#define ERR1(name, family, A)                           \
+    int shim_##name(A a);                               \
+    int shim_##name(A a)                                \
+    {                                                   \
+        PASS_ERR(name, family, PLAIN, name(a), ARG(a)); \
+    }
+#define ERR2(name, family, A, B)                                   \
+    int shim_##name(A a, B b);                                     \
+    int shim_##name(A a, B b)                                      \
+    {                                                              \
+        PASS_ERR(name, family, PLAIN, name(a, b), ARG(a), ARG(b)); \
+    }
+#define ERR3(name, family, A, B, C)                                           \
+    int shim_##name(A a, B b, C c);                                           \
+    int shim_##name(A a, B b, C c)                                            \
+    {                                                                         \
+        PASS_ERR(name, family, PLAIN, name(a, b, c), ARG(a), ARG(b), ARG(c)); \
+    }
+#define ERR4(name, family, A, B, C, D)                                  \
+    int shim_##name(A a, B b, C c, D d);                                \
+    int shim_##name(A a, B b, C c, D d)                                 \
+    {                                                                   \
+        PASS_ERR(name, family, PLAIN, name(a, b, c, d), ARG(a), ARG(b), \
+                 ARG(c), ARG(d));                                       \
+    }
+
+#define SPAWN(name)                                                    \
+    int shim_##name(pid_t *pid, const char *path,                      \
+                    const posix_spawn_file_actions_t *actions,         \
+                    const posix_spawnattr_t *attr, char *const argv[], \
+                    char *const envp[]);                               \
+    int shim_##name(pid_t *pid, const char *path,                      \
+                    const posix_spawn_file_actions_t *actions,         \
+                    const posix_spawnattr_t *attr, char *const argv[], \
+                    char *const envp[])                                \
+    {                                                                  \
+        PASS_ERR(name, fork, PLAIN,                                    \
+                 name(pid, path, actions, attr, argv, envp), ARG(pid), \
+                 ARG(path));                                           \
     }
 
 SPAWN(posix_spawn)
 SPAWN(posix_spawnp)
+ERR3(posix_fallocate, posix_fallocate, int, off_t, off_t)
 
-int shim_posix_fallocate(int fd, off_t offset, off_t size);
-int shim_posix_fallocate(int fd, off_t offset, off_t size)
+ERR2(pthread_mutex_init, pthread_mutex_init, pthread_mutex_t *,
+     const pthread_mutexattr_t *)
+ERR1(pthread_mutex_destroy, pthread_mutex_destroy, pthread_mutex_t *)
+ERR1(pthread_mutex_lock, pthread_mutex_lock, pthread_mutex_t *)
+ERR2(pthread_mutex_timedlock, pthread_mutex_lock, pthread_mutex_t *,
+     const struct timespec *)
+ERR3(pthread_mutex_clocklock, pthread_mutex_lock, pthread_mutex_t *, clockid_t,
+     const struct timespec *)
+ERR1(pthread_mutex_trylock, pthread_mutex_trylock, pthread_mutex_t *)
+ERR1(pthread_mutex_unlock, pthread_mutex_unlock, pthread_mutex_t *)
+ERR1(pthread_mutex_consistent, pthread_mutex_consistent, pthread_mutex_t *)
+ERR2(pthread_mutexattr_setpshared, pthread_mutexattr_setpshared,
+     pthread_mutexattr_t *, int)
+ERR2(pthread_mutexattr_setrobust, pthread_mutexattr_setrobust,
+     pthread_mutexattr_t *, int)
+ERR2(pthread_cond_init, pthread_cond_init, pthread_cond_t *,
+     const pthread_condattr_t *)
+ERR1(pthread_cond_destroy, pthread_cond_destroy, pthread_cond_t *)
+ERR1(pthread_cond_signal, pthread_cond_signal, pthread_cond_t *)
+ERR1(pthread_cond_broadcast, pthread_cond_signal, pthread_cond_t *)
+ERR2(pthread_condattr_setpshared, pthread_condattr_setpshared,
+     pthread_condattr_t *, int)
+ERR2(pthread_condattr_setclock, pthread_condattr_setclock, pthread_condattr_t *,
+     clockid_t)
+ERR2(pthread_rwlock_init, pthread_rwlock_init, pthread_rwlock_t *,
+     const pthread_rwlockattr_t *)
+ERR1(pthread_rwlock_destroy, pthread_rwlock_destroy, pthread_rwlock_t *)
+ERR1(pthread_rwlock_rdlock, pthread_rwlock_rdlock, pthread_rwlock_t *)
+ERR2(pthread_rwlock_timedrdlock, pthread_rwlock_rdlock, pthread_rwlock_t *,
+     const struct timespec *)
+ERR3(pthread_rwlock_clockrdlock, pthread_rwlock_rdlock, pthread_rwlock_t *,
+     clockid_t, const struct timespec *)
+ERR1(pthread_rwlock_tryrdlock, pthread_rwlock_tryrdlock, pthread_rwlock_t *)
+ERR1(pthread_rwlock_wrlock, pthread_rwlock_wrlock, pthread_rwlock_t *)
+ERR2(pthread_rwlock_timedwrlock, pthread_rwlock_wrlock, pthread_rwlock_t *,
+     const struct timespec *)
+ERR3(pthread_rwlock_clockwrlock, pthread_rwlock_wrlock, pthread_rwlock_t *,
+     clockid_t, const struct timespec *)
+ERR1(pthread_rwlock_trywrlock, pthread_rwlock_trywrlock, pthread_rwlock_t *)
+ERR1(pthread_rwlock_unlock, pthread_rwlock_unlock, pthread_rwlock_t *)
+ERR2(pthread_rwlockattr_setpshared, pthread_rwlockattr_setpshared,
+     pthread_rwlockattr_t *, int)
+ERR3(pthread_barrier_init, pthread_barrier_init, pthread_barrier_t *,
+     const pthread_barrierattr_t *, unsigned)
+ERR1(pthread_barrier_destroy, pthread_barrier_destroy, pthread_barrier_t *)
+ERR1(pthread_barrier_wait, pthread_barrier_wait, pthread_barrier_t *)
+ERR2(pthread_barrierattr_setpshared, pthread_barrierattr_setpshared,
+     pthread_barrierattr_t *, int)
+typedef void *thread_start(void *);
+ERR4(pthread_create, pthread_create, pthread_t *, const pthread_attr_t *,
+     thread_start *, void *)
+ERR2(pthread_join, pthread_join, pthread_t, void **)
+ERR4(clock_nanosleep, nanosleep, clockid_t, int, const struct timespec *,
+     struct timespec *)
+
+/* A wait that ends without a signal has given the mutex up meanwhile. */
+static int wake_without_signal(pthread_mutex_t *mutex)
 {
-    int64_t args[] = {fd, offset, size};
-    struct passing p =
-        enter("posix_fallocate", "posix_fallocate", MAY_BREAK, args, 3);
-    int err = p.err != 0 ? p.err : posix_fallocate(fd, offset, size);
+    int err = pthread_mutex_unlock(mutex);
 
-    leave(&p, err, false);
-    return err;
+    return err != 0 ? err : pthread_mutex_lock(mutex);
+}
+
+#define WAIT(expr)                                     \
+    (p.err == SPURIOUS_WAKEUP ? wake_without_signal(b) \
+     : p.err != 0             ? p.err                  \
+                              : (expr))
+#define PASS_WAIT(name, expr, ...)                                    \
+    int64_t args[] = {__VA_ARGS__};                                   \
+    int saved = errno;                                                \
+    struct passing p = enter(#name, "pthread_cond_wait", PLAIN, args, \
+                             sizeof(args) / sizeof(args[0]));         \
+    errno = saved;                                                    \
+    int err = WAIT(expr);                                             \
+    leave(&p, err, false);                                            \
+    return err
+
+int shim_pthread_cond_wait(pthread_cond_t *a, pthread_mutex_t *b);
+int shim_pthread_cond_wait(pthread_cond_t *a, pthread_mutex_t *b)
+{
+    PASS_WAIT(pthread_cond_wait, pthread_cond_wait(a, b), ARG(a), ARG(b));
+}
+
+int shim_pthread_cond_timedwait(pthread_cond_t *a, pthread_mutex_t *b,
+                                const struct timespec *c);
+int shim_pthread_cond_timedwait(pthread_cond_t *a, pthread_mutex_t *b,
+                                const struct timespec *c)
+{
+    PASS_WAIT(pthread_cond_timedwait, pthread_cond_timedwait(a, b, c), ARG(a),
+              ARG(b), ARG(c));
+}
+
+int shim_pthread_cond_clockwait(pthread_cond_t *a, pthread_mutex_t *b,
+                                clockid_t c, const struct timespec *d);
+int shim_pthread_cond_clockwait(pthread_cond_t *a, pthread_mutex_t *b,
+                                clockid_t c, const struct timespec *d)
+{
+    PASS_WAIT(pthread_cond_clockwait, pthread_cond_clockwait(a, b, c, d),
+              ARG(a), ARG(b), ARG(c), ARG(d));
 }
 
 /* ---- calls with a varying last argument ------------------------------- */

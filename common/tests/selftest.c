@@ -453,6 +453,46 @@ int with_lock(enum lock_kind kind, void *lock, void (*body)(void *arg),
     return 0;
 }
 
+int flag_init(struct flag *f)
+{
+    pthread_mutexattr_t mutex;
+    pthread_condattr_t cond;
+
+    pthread_mutexattr_init(&mutex);
+    pthread_mutexattr_setpshared(&mutex, PTHREAD_PROCESS_SHARED);
+    pthread_condattr_init(&cond);
+    pthread_condattr_setpshared(&cond, PTHREAD_PROCESS_SHARED);
+    pthread_mutex_init(&f->lock, &mutex);
+    pthread_cond_init(&f->set, &cond);
+    f->is_set = 0;
+    return 0;
+}
+
+int flag_wait(struct flag *f, bool in_a_loop)
+{
+    int is_set;
+
+    pthread_mutex_lock(&f->lock);
+    if (!in_a_loop && !f->is_set)
+        pthread_cond_wait(&f->set, &f->lock);
+    while (in_a_loop && !f->is_set)
+        pthread_cond_wait(&f->set, &f->lock);
+    is_set = f->is_set;
+    pthread_mutex_unlock(&f->lock);
+    return is_set;
+}
+
+int flag_set(struct flag *f, bool with_lock)
+{
+    if (with_lock)
+        pthread_mutex_lock(&f->lock);
+    f->is_set = 1;
+    pthread_cond_signal(&f->set);
+    if (with_lock)
+        pthread_mutex_unlock(&f->lock);
+    return 0;
+}
+
 /* ---- output --------------------------------------------------------------------- */
 
 int print_text(const char *text)

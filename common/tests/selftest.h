@@ -5,6 +5,7 @@
 #ifndef SELFTEST_H
 #define SELFTEST_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -77,6 +78,17 @@ int naive_write(int fd, const void *buf, size_t size);
 enum lock_kind { LOCK_SEM, LOCK_SPIN, LOCK_NONE, LOCK_PRIVATE, LOCK_EARLY };
 int with_lock(enum lock_kind kind, void *lock, void (*body)(void *arg),
               void *arg);
+
+/* A flag with a condition, in shared memory.  Waits with `if` or `while`;
+ * sets with the mutex or without. */
+struct flag {
+    pthread_mutex_t lock;
+    pthread_cond_t set;
+    int is_set;
+};
+int flag_init(struct flag *f);
+int flag_wait(struct flag *f, bool in_a_loop); /* returns is_set */
+int flag_set(struct flag *f, bool with_lock);
 
 /* Output. */
 int print_text(const char *text);

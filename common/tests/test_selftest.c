@@ -780,6 +780,15 @@ TEST(leftovers, what_is_the_judges_own_is_not_charged)
 
     finish(s);
     expect_nothing_left(s);
+
+    for (int what = 7; what <= 8; what++) {
+        const char *name = new_name();
+
+        judges_name(what == 7 ? 'm' : 's', name);
+        s = START(leave, INT("what", what), STR("name", name));
+        finish(s);
+        expect_nothing_left(s);
+    }
 }
 
 SCENARIO(bomb)
@@ -983,6 +992,102 @@ TEST(races, wrong_locks_are_seen_to_overlap)
         finish(s[0]);
         finish(s[1]);
     }
+}
+
+/* ---- schedules ---------------------------------------------------------------------------- */
+
+SCENARIO(write_words)
+{
+    CALL("written", good_write_all(given_fd("out"), "words", 5));
+}
+
+TEST(schedules, a_process_is_held_before_a_call_and_after_it)
+{
+    struct ends p = new_pipe();
+    char buf[5];
+    struct subject *s =
+        START(write_words, LEND_FD("out", p.w), HOLD("write", 1, "before"),
+              HOLD_AFTER("write", 1, "after"));
+
+    await(s, "before");
+    await_asleep(s);
+    EXPECT(peer_read_now(p.r, buf, sizeof(buf)) == 0, "nothing yet", "bytes");
+    let_go(s, "before");
+    await(s, "after");
+    EXPECT(peer_read_now(p.r, buf, sizeof(buf)) == 5, "5 bytes", "others");
+    EXPECT(!was_told(s, "written"), "no result yet", "a result");
+    let_go(s, "after");
+    finish(s);
+    expect_return(s, "written", 0);
+}
+
+SCENARIO(init_flag)
+{
+    flag_init(given_shared("flag", NULL));
+}
+
+SCENARIO(wait_flag)
+{
+    CALL("wait", flag_wait(given_shared("flag", NULL), given_int("loop") == 1));
+}
+
+SCENARIO(set_flag)
+{
+    CALL("set", flag_set(given_shared("flag", NULL), given_int("lock") == 1));
+}
+
+HELPER struct flag *new_flag(void)
+{
+    struct flag *f = new_shared(sizeof(*f));
+
+    finish(START(init_flag, SHARE("flag", f)));
+    return f;
+}
+
+/* The one who waits has looked, and is held before it sleeps. */
+HELPER struct subject *set_meanwhile(bool with_lock)
+{
+    struct flag *f = new_flag();
+    struct subject *s = START(wait_flag, SHARE("flag", f), INT("loop", 1),
+                              HOLD("pthread_cond_wait", 1, "about to wait"));
+
+    await(s, "about to wait");
+    await_asleep(START(set_flag, SHARE("flag", f), INT("lock", with_lock)));
+    let_go(s, "about to wait");
+    return s;
+}
+
+TEST(schedules, a_lost_wakeup_shows_every_time)
+{
+    struct subject *s = set_meanwhile(false);
+
+    FAILS(TIMED_OUT, finish(s));
+    says("a hang");
+}
+
+TEST(schedules, a_wakeup_under_the_mutex_is_not_lost)
+{
+    struct subject *s = set_meanwhile(true);
+
+    finish(s);
+    expect_return(s, "wait", 1);
+}
+
+TEST(schedules, a_wait_may_end_without_a_signal)
+{
+    struct flag *f = new_flag();
+    struct subject *s =
+        START(wait_flag, SHARE("flag", f), INT("loop", 0), SPURIOUS(1, 1));
+
+    finish(s);
+    expect_return(s, "wait", 0);
+    s = START(wait_flag, SHARE("flag", f), INT("loop", 1), SPURIOUS(1, 2));
+    await_blocked(s, "futex");
+    EXPECT(calls_made(s, "pthread_cond_wait") == 3, "3 waits", "%u",
+           calls_made(s, "pthread_cond_wait"));
+    finish(START(set_flag, SHARE("flag", f), INT("lock", 1)));
+    finish(s);
+    expect_return(s, "wait", 1);
 }
 
 /* ---- hostile -------------------------------------------------------------------------------- */
