@@ -89,7 +89,7 @@ figures: ##i draw handouts/figures/*.svg from their .dot
 	@$(grader) figures
 
 bench-grader: ##i time the grader against the bare commands
-	@$(PYTHON) -m grader.bench
+	@$(PYTHON) -m grader.bench_grader
 
 clean: ## remove everything that is generated
 	@rm -rf build

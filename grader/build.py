@@ -89,27 +89,28 @@ class KitParts:
 def build_kit_parts(kit: Kit, lab: Lab) -> KitParts:
     cc = compiler()
     sources = sorted((kit.root / "common").rglob("*.[ch]"))
-    sources = [path for path in sources if "tests" not in path.relative_to(kit.root).parts]
-    contents = [*_named(kit.root, sources), *_named(lab.dir, [lab.test_file, *lab.headers])]
-    key = _key(cc, contents)
-    common_key = _key(cc, _named(kit.root, sources))
+    sources = [path for path in sources
+               if not {"tests", "bench"} & set(path.relative_to(kit.root).parts)]
+    contents = [*named(kit.root, sources), *named(lab.dir, [lab.test_file, *lab.headers])]
+    key = key_of(cc, contents)
+    common_key = key_of(cc, named(kit.root, sources))
 
     def make(folder: Path) -> None:
-        runtime = _cached(kit, f"runtime-{common_key}",
-                          lambda into: _make_runtime(kit, cc, into))
+        runtime = cached(kit, f"runtime-{common_key}",
+                         lambda into: _make_runtime(kit, cc, into))
         _make_parts(kit, lab, cc, runtime, folder)
 
-    return KitParts(_cached(kit, f"{lab.id}-{key}", make))
+    return KitParts(cached(kit, f"{lab.id}-{key}", make))
 
 
-def _named(base: Path, paths: Iterable[Path]) -> List[Tuple[str, bytes]]:
+def named(base: Path, paths: Iterable[Path]) -> List[Tuple[str, bytes]]:
     try:
         return [(str(path.relative_to(base)), path.read_bytes()) for path in paths]
     except OSError as error:
         raise KitError(f"{error.filename}: {error.strerror}") from None
 
 
-def _key(cc: str, contents: Iterable[Tuple[str, bytes]]) -> str:
+def key_of(cc: str, contents: Iterable[Tuple[str, bytes]]) -> str:
     """A hash of the compiler, the flags and all that goes in."""
     real = os.path.realpath(cc)
     info = os.stat(real)
@@ -123,7 +124,7 @@ def _key(cc: str, contents: Iterable[Tuple[str, bytes]]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _cached(kit: Kit, name: str, make: Callable[[Path], None]) -> Path:
+def cached(kit: Kit, name: str, make: Callable[[Path], None]) -> Path:
     """build/cache/name, made in a temporary folder and renamed, once."""
     cache = kit.build_dir / "cache"
     target = cache / name
@@ -167,7 +168,7 @@ def _make_runtime(kit: Kit, cc: str, folder: Path) -> None:
             objects = list(pool.map(
                 lambda source, half=half: _compile(
                     kit, cc, half, source, kit.root, folder), sources))
-            _tool(["ld", "-r", "-o", f"{half}.o", *objects], folder, "the runtime")
+            tool(["ld", "-r", "-o", f"{half}.o", *objects], folder, "the runtime")
             if half == "subject":
                 names = [name[len("shim_"):]
                          for obj in objects for kind, name in _symbols(folder, obj)
@@ -183,27 +184,27 @@ def _compile(kit: Kit, cc: str, half: str, source: Path, cwd: Path, into: Path) 
     relative = source.relative_to(cwd)
     name = f"{half}-{str(relative).replace('/', '-')}.o"
     check = _pkg_config("--cflags") if half == "judge" else []
-    _tool([cc, *FLAGS, f"-DKIT_{half.upper()}", f"-I{kit.root / 'common'}", *check,
-           "-c", str(relative), "-o", str(into / name)], cwd, str(source))
+    tool([cc, *FLAGS, f"-DKIT_{half.upper()}", f"-I{kit.root / 'common'}", *check,
+          "-c", str(relative), "-o", str(into / name)], cwd, str(source))
     return name
 
 
 def _make_parts(kit: Kit, lab: Lab, cc: str, runtime: Path, folder: Path) -> None:
     judge = _compile(kit, cc, "judge", lab.test_file, lab.dir, folder)
-    _tool([cc, "-o", "judge", judge, str(runtime / "judge.o"), *_pkg_config("--libs"),
-           *LIBRARIES], folder, f"the judge of {lab.id}")
+    tool([cc, "-o", "judge", judge, str(runtime / "judge.o"), *_pkg_config("--libs"),
+          *LIBRARIES], folder, f"the judge of {lab.id}")
     half = _compile(kit, cc, "subject", lab.test_file, lab.dir, folder)
-    _tool(["ld", "-r", "-o", "whole.o", half, str(runtime / "subject.o")],
-          folder, f"the subject of {lab.id}")
+    tool(["ld", "-r", "-o", "whole.o", half, str(runtime / "subject.o")],
+         folder, f"the subject of {lab.id}")
     # Nothing of the kit but main and the shims is there for the student's
     # object to call or to replace.
     shims = (runtime / "shims").read_text()
     keep = ["main", *(line.split()[1] for line in shims.splitlines())]
     (folder / "keep").write_text("\n".join(keep) + "\n")
-    _tool(["objcopy", "--keep-global-symbols=keep", "whole.o", "subject.o"],
-          folder, f"the subject of {lab.id}")
+    tool(["objcopy", "--keep-global-symbols=keep", "whole.o", "subject.o"],
+         folder, f"the subject of {lab.id}")
     (folder / "shims").write_text(shims)
-    (folder / "api").write_text("\n".join(_missing_names(cc, folder)) + "\n")
+    (folder / "api").write_text("\n".join(missing_names(cc, folder, "subject.o")) + "\n")
     for name in (judge, half, "whole.o", "keep"):
         (folder / name).unlink()
 
@@ -211,13 +212,13 @@ def _make_parts(kit: Kit, lab: Lab, cc: str, runtime: Path, folder: Path) -> Non
 _UNDEFINED = re.compile(r"undefined reference to [`'‘]([^'’]+)['’]")
 
 
-def _missing_names(cc: str, folder: Path) -> List[str]:
-    """What the subject lacks without the student's object."""
-    done = _run_tool([cc, "-o", "no-subject", "subject.o", *LIBRARIES], folder)
+def missing_names(cc: str, folder: Path, obj: str) -> List[str]:
+    """What a program of the kit's object lacks: the student's to define."""
+    done = _run_tool([cc, "-o", "incomplete", obj, *LIBRARIES], folder)
     names = sorted(set(_UNDEFINED.findall(text.decode(done.stderr))))
     if done.status != 0 and not names:
-        raise KitError("the subject does not link: " + text.clean(done.stderr, 1000, 6))
-    (folder / "no-subject").unlink(missing_ok=True)
+        raise KitError(f"{obj} does not link: " + text.clean(done.stderr, 1000, 6))
+    (folder / "incomplete").unlink(missing_ok=True)
     return names
 
 
@@ -230,7 +231,7 @@ def _run_tool(argv: Sequence[str], cwd: Path) -> process.Finished:
         raise KitError(f"{argv[0]} was not found (apt-get install {package})") from None
 
 
-def _tool(argv: Sequence[str], cwd: Path, what: str) -> bytes:
+def tool(argv: Sequence[str], cwd: Path, what: str) -> bytes:
     """Runs a tool over the kit's own files; a failure is the kit's fault."""
     done = _run_tool(argv, cwd)
     if done.status == 0:
@@ -257,10 +258,10 @@ def _first_error(words: str, file: str) -> str:
 
 def _symbols(cwd: Path, obj: str) -> List[Tuple[str, str]]:
     """(kind, name) of nm."""
-    return _parse_nm(_tool(["nm", obj], cwd, obj))
+    return parse_nm(tool(["nm", obj], cwd, obj))
 
 
-def _parse_nm(out: bytes) -> List[Tuple[str, str]]:
+def parse_nm(out: bytes) -> List[Tuple[str, str]]:
     pairs = []
     for line in text.decode(out).splitlines():
         words = line.split()
@@ -292,12 +293,12 @@ def build_student(lab: Lab, submission: Submission, parts: KitParts,
     for file in submission.files:
         place.write("src", file.name, file.data)
     place.make("obj")
-    done = _in_place(place, _compile_script(lab, place), "src",
-                     [Mount("src"), Mount("obj", writable=True)])
+    done = in_place(place, _compile_script(lab, place), "src",
+                    [Mount("src"), Mount("obj", writable=True)])
     diagnostics = text.clean(done.stderr, 60_000, 2000)
     if done.status != 0:
-        return failed(_compile_errors(lab, done, diagnostics))
-    symbols = _parse_nm(done.stdout)
+        return failed(compile_errors(lab, done, diagnostics))
+    symbols = parse_nm(done.stdout)
     defined = {name for kind, name in symbols if kind in "TW"}
     undefined = {name for kind, name in symbols if kind in "Uw"}
     errors = [*_not_defined(lab, parts.api, defined, symbols),
@@ -312,8 +313,8 @@ def build_student(lab: Lab, submission: Submission, parts: KitParts,
                  missing_calls=_missing_calls(lab, undefined))
 
 
-def _in_place(place: Place, script: str, cwd: str,
-              mounts: Sequence[Mount]) -> process.Finished:
+def in_place(place: Place, script: str, cwd: str,
+             mounts: Sequence[Mount]) -> process.Finished:
     argv = place.command(["sh", "-ec", script], COMPILER, mounts, cwd)
     done = process.run(argv, timeout_s=TIMEOUT_S, cwd=place.start_dir(cwd),
                        env=place.environment, uid=place.start_as, cap=1 << 20)
@@ -333,7 +334,7 @@ def _compile_script(lab: Lab, place: Place) -> str:
     return "\n".join([*lines, f"nm '{obj}/student.o'"])
 
 
-def _compile_errors(lab: Lab, done: process.Finished, diagnostics: str) -> List[str]:
+def compile_errors(lab: Lab, done: process.Finished, diagnostics: str) -> List[str]:
     if done.status is None:
         return [f"{lab.files[0]}: the compiler did not end within {TIMEOUT_S} s"]
     found = list(_messages(diagnostics, "error"))
@@ -399,14 +400,14 @@ def _link(place: Place, parts: KitParts, defined: Set[str]) -> List[str]:
         f"'{obj}/student.o' '{obj}/linked.o'\n"
         f"'{compiler()}' -o '{out}/subject' '{kit}/subject.o' '{obj}/linked.o' "
         + " ".join(LIBRARIES))
-    done = _in_place(place, script, "obj", [
+    done = in_place(place, script, "obj", [
         Mount("kit"), Mount("obj", writable=True), Mount("out", writable=True)])
     if done.status == 0:
         return []
-    return _link_errors(text.clean(done.stderr, 20_000, 400))
+    return link_errors(text.clean(done.stderr, 20_000, 400))
 
 
-def _link_errors(diagnostics: str) -> List[str]:
+def link_errors(diagnostics: str) -> List[str]:
     errors = []
     for line in diagnostics.splitlines():
         match = re.search(r"([^\s/:]+\.c:\d+): undefined reference to [`']([^']+)'", line)

@@ -30,7 +30,7 @@ _LAB_LIMIT, _GRADE_LIMIT = 1.5, 1.0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m grader.bench",
+    parser = argparse.ArgumentParser(prog="python3 -m grader.bench_grader",
                                      description="Times the grader.")
     parser.add_argument("--rounds", type=int, default=10)
     rounds = parser.parse_args().rounds
