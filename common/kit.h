@@ -183,6 +183,9 @@ struct give {
  *                                  on once the test says let_go(s, "sending")
  *     HOLD_AFTER("shm_open", 1, "made")    the same, when the call has been
  *                                  made and before the code sees its result
+ *     HOLD("store", 3, "half")     before its 3rd store to shared memory;
+ *                                  "load" and "atomic" likewise, in a lab
+ *                                  with a witness (below)
  *     SPURIOUS(1, 2)               the 1st and 2nd wait for a condition end
  *                                  without a signal, as POSIX allows
  */
@@ -299,6 +302,20 @@ void expect_not_called(struct subject *s, const char *call);
 void expect_alone(struct overlap *o);
 
 /*
+ * In a lab whose lab.toml says `witness = true`, every load, store and atomic
+ * operation of the student's code in shared memory is recorded, except under
+ * Valgrind: witnessed() says whether.  Fails when two processes or threads
+ * have got at the same bytes, at least one to write, and nothing orders the
+ * two: no lock, semaphore, message, fork or wait, and no release that the
+ * other acquired.  One schedule shows it, whatever the processor did: run the
+ * writer, then the reader, and ask.  What was done before a scenario's START
+ * is ordered before it, so start those that compete before they do.
+ * (Lamport, "Time, Clocks, and the Ordering of Events", 1978; C11 5.1.2.4.)
+ */
+bool witnessed(void);
+void expect_no_race(void);
+
+/*
  * Things to hand over.  All are the judge's, closed or removed at the end of
  * the test.  Descriptors are close-on-exec.
  */
@@ -376,6 +393,7 @@ void note_place(const char *file, int line);
 #define expect_called(...)     KIT_HERE((expect_called)(__VA_ARGS__))
 #define expect_not_called(...) KIT_HERE((expect_not_called)(__VA_ARGS__))
 #define expect_alone(o)        KIT_HERE((expect_alone)(o))
+#define expect_no_race()       KIT_HERE((expect_no_race)())
 #define call_argument(...)     KIT_HERE((call_argument)(__VA_ARGS__))
 #define call_result(...)       KIT_HERE((call_result)(__VA_ARGS__))
 #define peer_write(...)        KIT_HERE((peer_write)(__VA_ARGS__))

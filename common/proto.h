@@ -11,7 +11,9 @@
  *    several processes never mix;
  *  - the area (a memfd mapped by both, one a scenario): gates that the judge
  *    opens, faults that it has planned, and the log of the calls made;
- *  - the list of objects made (a memfd, one a run).
+ *  - the list of objects made (a memfd, one a run);
+ *  - the list of accesses to shared memory (a memfd, one a run, emptied for
+ *    each test).
  * All of it can be forged by the student's code.  The judge therefore checks
  * every length that comes from there, and believes no more than kit.h says.
  */
@@ -31,16 +33,17 @@ enum {
     TEXT_BYTES = 200,    /* the text of a call, with its null byte */
     CHUNK_BYTES = 32768, /* the payload of one record */
     PARCEL_FDS = 16,     /* descriptors handed over by a test at most */
-    FIXED_FDS = 5,       /* sent first: channel, area, parcel, output, made */
-    FIRST_GIVEN_FD = 3,  /* where handed over descriptors appear */
-    LAST_LOW_FD = 63,    /* below: kept free for the scenario */
-    FIRST_KIT_FD = 500,  /* the runtime's own descriptors live above this */
+    FIXED_FDS = 6, /* first: channel, area, parcel, output, made, witness */
+    FIRST_GIVEN_FD = 3, /* where handed over descriptors appear */
+    LAST_LOW_FD = 63,   /* below: kept free for the scenario */
+    FIRST_KIT_FD = 500, /* the runtime's own descriptors live above this */
     GATES = 64,
     FAULTS = 16,
     OBJECT_BYTES = 48, /* the name of an IPC object, with its null byte */
     LOGGED_CALLS = 4096,
     LOGGED_ARGS = 6,
-    MADE_OBJECTS = 4096
+    MADE_OBJECTS = 4096,
+    WITNESSED_EVENTS = 1 << 17
 };
 
 /* Judge to fork server, with FIXED_FDS + nfds descriptors. */
@@ -138,6 +141,48 @@ struct area {
     atomic_uint timers; /* 1 once a timer was armed: sleep is no hang then */
     atomic_uint ncalls; /* may exceed LOGGED_CALLS: the rest is not logged */
     struct logged_call calls[LOGGED_CALLS];
+};
+
+/* What the student's code did in shared memory, or to an object by which
+ * processes synchronize (subject/witness.c, judge/races.c). */
+enum event_kind {
+    EVENT_LOAD,
+    EVENT_STORE,
+    EVENT_ATOMIC_LOAD,
+    EVENT_ATOMIC_STORE,
+    EVENT_ATOMIC_RMW,
+    EVENT_FENCE,
+    EVENT_ACQUIRE,
+    EVENT_RELEASE,
+    EVENT_JOIN, /* offset: the process that was waited for */
+    EVENT_START /* by the judge: task begins now */
+};
+
+/* What `space` is where it is not a file system's device number; no device
+ * number has the high bit. */
+#define SPACE_PRIVATE    0x8000000000000001u /* object: the process */
+#define SPACE_SYSV_SHM   0x8000000000000002u
+#define SPACE_SYSV_SEM   0x8000000000000003u
+#define SPACE_SYSV_QUEUE 0x8000000000000004u
+#define SPACE_ANONYMOUS  0x8000000000000005u
+#define SPACE_BIRTH      0x8000000000000006u /* of a child or a thread */
+
+struct event {
+    uint64_t space, object, offset; /* of shared memory: device, inode */
+    uint64_t place;                 /* in the program, from its base */
+    uint32_t size_bytes;
+    int32_t task; /* thread */
+    int32_t pid;
+    uint8_t kind;
+    uint8_t order;      /* of an atomic: __ATOMIC_RELAXED ... */
+    uint8_t owner_died; /* of a lock */
+    uint8_t pad;
+    atomic_uint complete; /* 1 once all of it is there */
+};
+
+struct witness {
+    atomic_uint n; /* may exceed WITNESSED_EVENTS: the rest is not there */
+    struct event events[WITNESSED_EVENTS];
 };
 
 /*

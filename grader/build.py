@@ -32,6 +32,10 @@ FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O0", "-g", "-fno-omit-frame-pointer",
 STUDENT_FLAGS = FLAGS + ("-Wno-unused-parameter",)
 LIBRARIES = ("-pthread", "-lrt", "-lm")
 TIMEOUT_S = 30
+# What puts the kit's hooks into the object (common/subject/witness.c).
+WITNESS_FLAGS = ("-fsanitize=thread", "-w")
+# Calls that move bytes; the hooks do not see into them.
+_WITNESSED = ("memcpy", "memmove", "memset", "memcmp")
 _MAX_MESSAGES = 5
 _CACHE_ENTRIES = 80
 
@@ -79,6 +83,11 @@ class KitParts:
     def shims(self) -> Path:
         """For objcopy: `read shim_read`."""
         return self.folder / "shims"
+
+    @property
+    def witnesses(self) -> Path:
+        """For objcopy, beside the shims: `memcpy witness_memcpy`."""
+        return self.folder / "witnesses"
 
     @property
     def api(self) -> Tuple[str, ...]:
@@ -170,13 +179,22 @@ def _make_runtime(kit: Kit, cc: str, folder: Path) -> None:
                     kit, cc, half, source, kit.root, folder), sources))
             tool(["ld", "-r", "-o", f"{half}.o", *objects], folder, "the runtime")
             if half == "subject":
-                names = [name[len("shim_"):]
-                         for obj in objects for kind, name in _symbols(folder, obj)
-                         if kind == "T" and name.startswith("shim_")]
-                (folder / "shims").write_text(
-                    "".join(f"{name} shim_{name}\n" for name in sorted(set(names))))
+                symbols = {name for obj in objects
+                           for kind, name in _symbols(folder, obj) if kind == "T"}
+                _write_renames(folder / "shims", "shim_", symbols)
+                _write_renames(folder / "witnesses", "witness_",
+                               {f"witness_{name}" for name in _WITNESSED} & symbols)
+                (folder / "hooks").write_text("".join(
+                    f"{name}\n" for name in sorted(symbols)
+                    if name.startswith("__tsan_")))
             for name in objects:
                 (folder / name).unlink()
+
+
+def _write_renames(path: Path, prefix: str, symbols: Set[str]) -> None:
+    """Lines for objcopy --redefine-syms: NAME becomes PREFIX_NAME."""
+    path.write_text("".join(f"{name[len(prefix):]} {name}\n"
+                            for name in sorted(symbols) if name.startswith(prefix)))
 
 
 def _compile(kit: Kit, cc: str, half: str, source: Path, cwd: Path, into: Path) -> str:
@@ -198,12 +216,15 @@ def _make_parts(kit: Kit, lab: Lab, cc: str, runtime: Path, folder: Path) -> Non
          folder, f"the subject of {lab.id}")
     # Nothing of the kit but main and the shims is there for the student's
     # object to call or to replace.
-    shims = (runtime / "shims").read_text()
-    keep = ["main", *(line.split()[1] for line in shims.splitlines())]
+    shims, witnesses, hooks = ((runtime / name).read_text()
+                               for name in ("shims", "witnesses", "hooks"))
+    keep = ["main", *(line.split()[1] for line in (shims + witnesses).splitlines()),
+            *hooks.split()]
     (folder / "keep").write_text("\n".join(keep) + "\n")
     tool(["objcopy", "--keep-global-symbols=keep", "whole.o", "subject.o"],
          folder, f"the subject of {lab.id}")
     (folder / "shims").write_text(shims)
+    (folder / "witnesses").write_text(shims + witnesses)
     (folder / "api").write_text("\n".join(missing_names(cc, folder, "subject.o")) + "\n")
     for name in (judge, half, "whole.o", "keep"):
         (folder / name).unlink()
@@ -305,10 +326,11 @@ def build_student(lab: Lab, submission: Submission, parts: KitParts,
               *_forbidden(lab, undefined)]
     if errors:
         return failed(errors)
-    errors = _link(place, parts, defined)
+    errors = _link(lab, place, parts, defined)
     if errors:
         return failed(errors)
-    return Build(judge, place.folder / "out" / "subject",
+    out = place.folder / "out"
+    return Build(judge, out / "subject", witness=out / "witness" if lab.witness else None,
                  warnings=_messages(diagnostics, "warning"),
                  missing_calls=_missing_calls(lab, undefined))
 
@@ -326,11 +348,16 @@ def in_place(place: Place, script: str, cwd: str,
 
 def _compile_script(lab: Lab, place: Place) -> str:
     cc, obj = compiler(), place.path("obj")
-    flags = " ".join(STUDENT_FLAGS)
-    lines = [f"'{cc}' {flags} -c '{name}' -o '{obj}/{name}.o'" for name in lab.files]
-    objects = " ".join(f"'{obj}/{name}.o'" for name in lab.files)
-    lines.append(f"ld -r -o '{obj}/student.o' {objects}" if len(lab.files) > 1
-                 else f"mv {objects} '{obj}/student.o'")
+    lines: List[str] = []
+    variants = [("student", STUDENT_FLAGS)]
+    if lab.witness:
+        variants.append(("witness", STUDENT_FLAGS + WITNESS_FLAGS))
+    for variant, flags in variants:
+        lines += [f"'{cc}' {' '.join(flags)} -c '{name}' -o '{obj}/{name}.o'"
+                  for name in lab.files]
+        objects = " ".join(f"'{obj}/{name}.o'" for name in lab.files)
+        lines.append(f"ld -r -o '{obj}/{variant}.o' {objects}" if len(lab.files) > 1
+                     else f"mv {objects} '{obj}/{variant}.o'")
     return "\n".join([*lines, f"nm '{obj}/student.o'"])
 
 
@@ -385,26 +412,33 @@ def _missing_calls(lab: Lab, undefined: Set[str]) -> Tuple[str, ...]:
         for call in lab.calls.required if not _refers(call, undefined))
 
 
-def _link(place: Place, parts: KitParts, defined: Set[str]) -> List[str]:
+def _link(lab: Lab, place: Place, parts: KitParts, defined: Set[str]) -> List[str]:
     """objcopy and link; the errors, none where all is well."""
     place.add(parts.subject, "kit")
     place.add(parts.shims, "kit")
+    place.add(parts.witnesses, "kit")
     place.make("out")
     api = [name for name in parts.api if name in defined]
     place.write("kit", "api", "".join(f"{name}\n" for name in api).encode())
-    kit, obj, out = place.path("kit"), place.path("obj"), place.path("out")
-    script = (
-        # A section of the kit's tables in a student's object is not ours.
-        f"objcopy --keep-global-symbols='{kit}/api' --redefine-syms='{kit}/shims' "
-        "-R kit_scenarios -R kit_tests "
-        f"'{obj}/student.o' '{obj}/linked.o'\n"
-        f"'{compiler()}' -o '{out}/subject' '{kit}/subject.o' '{obj}/linked.o' "
-        + " ".join(LIBRARIES))
+    script = _link_script(place, "student", "shims", "subject")
+    if lab.witness:
+        script += _link_script(place, "witness", "witnesses", "witness")
     done = in_place(place, script, "obj", [
         Mount("kit"), Mount("obj", writable=True), Mount("out", writable=True)])
     if done.status == 0:
         return []
     return link_errors(text.clean(done.stderr, 20_000, 400))
+
+
+def _link_script(place: Place, variant: str, renames: str, program: str) -> str:
+    kit, obj, out = place.path("kit"), place.path("obj"), place.path("out")
+    return (
+        # A section of the kit's tables in a student's object is not ours.
+        f"objcopy --keep-global-symbols='{kit}/api' --redefine-syms='{kit}/{renames}' "
+        "-R kit_scenarios -R kit_tests "
+        f"'{obj}/{variant}.o' '{obj}/{variant}-linked.o'\n"
+        f"'{compiler()}' -o '{out}/{program}' '{kit}/subject.o' "
+        f"'{obj}/{variant}-linked.o' " + " ".join(LIBRARIES) + "\n")
 
 
 def link_errors(diagnostics: str) -> List[str]:

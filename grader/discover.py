@@ -65,7 +65,8 @@ def read_lab(folder: Path) -> Lab:
     path = folder / "lab.toml"
     data = load(path)
     table = _Table(path, Lines(path.read_text(encoding="utf-8")), "", data)
-    table.only("title", "summary", "files", "points", "calls", "group")
+    table.only("title", "summary", "files", "points", "calls", "witness",
+               "group")
     files = table.names("files", required=True)
     for name in files:
         if not re.fullmatch(r"[a-z][a-z0-9_]*\.c", name):
@@ -79,7 +80,7 @@ def read_lab(folder: Path) -> Lab:
         files=files, groups=_read_groups(table),
         memory_points=points.points("memory", 10),
         cleanup_points=points.points("cleanup", 10),
-        calls=_read_calls(table),
+        calls=_read_calls(table), witness=table.flag("witness"),
     )
     if lab.points != _FULL_SCORE:
         raise points.error("", f"the groups' {sum(g.points for g in lab.groups)} "
@@ -192,6 +193,12 @@ class _Table:
         if not 0 <= points <= _FULL_SCORE:
             raise self.error(key, f"{points} points: 0 to {_FULL_SCORE} are possible")
         return points
+
+    def flag(self, key: str) -> bool:
+        value = self.data.get(key, False)
+        if not isinstance(value, bool):
+            raise self.error(key, f"{key!r} must be true or false")
+        return value
 
     def names(self, key: str, required: bool = False) -> Tuple[str, ...]:
         names = self._get(key, list, None if required else [], "a list of names")

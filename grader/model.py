@@ -94,6 +94,7 @@ class Lab:
     memory_points: int
     cleanup_points: int
     calls: CallRules
+    witness: bool = False  # natively, accesses to shared memory are recorded
 
     @property
     def base(self) -> str:
@@ -154,6 +155,7 @@ class Build:
     errors: Tuple[str, ...] = ()  # one a line, file:line first where there is one
     warnings: Tuple[str, ...] = ()
     missing_calls: Tuple[str, ...] = ()  # required ones, in sentences
+    witness: Optional[Path] = None  # the subject whose accesses are recorded
 
 
 # --------------------------------------------------------------------- run

@@ -194,6 +194,9 @@ def _judge_argv(plan: _Plan, pipes: Dict[str, int], skip: Sequence[str],
     if place.isolation.kind == NONE:
         argv.append("--shared")  # with the user's own objects and processes
     subject = [place.path("out/subject")]
+    if plan.build.witness and not valgrind:
+        argv.append("--witness")
+        subject = [place.path("out/witness")]
     if valgrind:
         argv.append("--valgrind")
         subject[:0] = [*VALGRIND, f"--xml-file={place.path('vg')}/vg.%p.xml"]
@@ -241,7 +244,9 @@ def debug(lab: Lab, build: Build, place: Place, test: str) -> int:
             "--debug"]
     for name in lab.files:
         argv += ["--source", name]
-    argv += ["--", str(build.subject)]
+    if build.witness:
+        argv.append("--witness")
+    argv += ["--", str(build.witness or build.subject)]
     env = {**os.environ, **place.environment, "TERM": os.environ.get("TERM", "dumb"),
            "HOME": os.environ.get("HOME", "/tmp")}
     return process.run_on_terminal(argv, str(place.folder / "out"), env)

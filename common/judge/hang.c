@@ -72,52 +72,54 @@ static void parse_stack(FILE *f, pid_t tid, struct place *place)
     }
 }
 
-static pid_t run_stack_tool(pid_t pid, int *output)
+FILE *tool_begin(pid_t *tool, char *const argv[])
 {
-    char number[16];
     int p[2];
 
-    snprintf(number, sizeof(number), "%d", (int)pid);
     if (pipe2(p, O_CLOEXEC) == -1)
-        return -1;
-
-    pid_t tool = fork();
-
-    if (tool == 0) {
+        return NULL;
+    *tool = fork();
+    if (*tool == 0) {
         alarm(5);
         dup2(open("/dev/null", O_RDWR), STDIN_FILENO);
         dup2(p[1], STDOUT_FILENO);
         dup2(STDIN_FILENO, STDERR_FILENO);
-        execlp("eu-stack", "eu-stack", "-s", "-p", number, (char *)NULL);
+        execvp(argv[0], argv);
         _exit(127);
     }
     close(p[1]);
-    *output = p[0];
-    return tool;
+    processes_helper(*tool != -1 ? *tool : 0);
+
+    FILE *output = fdopen(p[0], "r");
+
+    REQUIRE(output != NULL);
+    return output;
+}
+
+void tool_end(pid_t tool, FILE *output)
+{
+    fclose(output);
+    while (tool != -1 && waitpid(tool, NULL, 0) == -1 && errno == EINTR)
+        ;
+    processes_helper(0);
 }
 
 void locate(pid_t pid, pid_t tid, struct place *place)
 {
-    int output;
+    char number[16];
     pid_t tool;
+    FILE *output;
 
     *place = (struct place){.where = ""};
     if (options.valgrind) /* its stack is Valgrind's own */
         return;
-    tool = run_stack_tool(pid, &output);
-    if (tool == -1)
+    snprintf(number, sizeof(number), "%d", (int)pid);
+    output = tool_begin(&tool, (char *[]){(char *)"eu-stack", (char *)"-s",
+                                          (char *)"-p", number, NULL});
+    if (output == NULL)
         return;
-    processes_helper(tool);
-
-    FILE *f = fdopen(output, "r");
-
-    if (f != NULL) {
-        parse_stack(f, tid, place);
-        fclose(f);
-    }
-    while (waitpid(tool, NULL, 0) == -1 && errno == EINTR)
-        ;
-    processes_helper(0);
+    parse_stack(output, tid, place);
+    tool_end(tool, output);
 }
 
 /* ---- objects --------------------------------------------------------------------- */

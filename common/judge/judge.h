@@ -19,8 +19,9 @@ struct options {
     const char **sources; /* base names of the student's files, then NULL */
     int events_fd;
     bool valgrind;
-    bool debug;  /* no deadlines; gdb in the scenario's process */
-    bool shared; /* objects of this uid may be somebody else's */
+    bool witness; /* the student's object is instrumented */
+    bool debug;   /* no deadlines; gdb in the scenario's process */
+    bool shared;  /* objects of this uid may be somebody else's */
 };
 extern struct options options;
 
@@ -123,6 +124,9 @@ void subjects_end_all(void);
 int sealed_memory(const char *name, size_t size);
 /* The System V objects that this run has made. */
 struct made *objects_made(void);
+/* The accesses to shared memory in this test. */
+struct witness *witnessed_events(void);
+void witness_reset(void);
 void server_stop(void);
 pid_t server_pid(void);
 
@@ -198,6 +202,9 @@ struct place {
     char line[80];   /* "pipes.c:42" */
 };
 void locate(pid_t pid, pid_t tid, struct place *place);
+/* Runs a program whose output is wanted; NULL where that does not work. */
+FILE *tool_begin(pid_t *tool, char *const argv[]);
+void tool_end(pid_t tool, FILE *output);
 
 /* ---- leftovers (leftovers.c) --------------------------------------------- */
 

@@ -108,14 +108,16 @@ static void list_tests(void)
 
 static _Noreturn void usage(const char *why)
 {
-    fprintf(stderr,
-            "judge: %s\n"
-            "usage: judge --list\n"
-            "       judge --events-fd N --xml PATH [--only TEST]... "
-            "[--skip TEST]...\n"
-            "             [--source FILE]... [--shared] [--valgrind] [--debug] "
-            "-- COMMAND... SUBJECT\n",
-            why);
+    fprintf(
+        stderr,
+        "judge: %s\n"
+        "usage: judge --list\n"
+        "       judge --events-fd N --xml PATH [--only TEST]... "
+        "[--skip TEST]...\n"
+        "             [--source FILE]... [--shared] [--valgrind] [--witness] "
+        "[--debug] "
+        "-- COMMAND... SUBJECT\n",
+        why);
     exit(2);
 }
 
@@ -135,7 +137,18 @@ static void check_names(const char *const *names)
 
 static const char *read_options(int argc, char **argv, struct selection *sel)
 {
-    enum { EVENTS, XML, ONLY, SKIP, SOURCE, SHARED, VALGRIND, DEBUG, LIST };
+    enum {
+        EVENTS,
+        XML,
+        ONLY,
+        SKIP,
+        SOURCE,
+        SHARED,
+        VALGRIND,
+        WITNESS,
+        DEBUG,
+        LIST
+    };
     static const struct option names[] = {
         {"events-fd", required_argument, NULL, EVENTS},
         {"xml", required_argument, NULL, XML},
@@ -144,6 +157,7 @@ static const char *read_options(int argc, char **argv, struct selection *sel)
         {"source", required_argument, NULL, SOURCE},
         {"shared", no_argument, NULL, SHARED},
         {"valgrind", no_argument, NULL, VALGRIND},
+        {"witness", no_argument, NULL, WITNESS},
         {"debug", no_argument, NULL, DEBUG},
         {"list", no_argument, NULL, LIST},
         {NULL, 0, NULL, 0}};
@@ -174,6 +188,9 @@ static const char *read_options(int argc, char **argv, struct selection *sel)
             break;
         case VALGRIND:
             options.valgrind = true;
+            break;
+        case WITNESS:
+            options.witness = true;
             break;
         case DEBUG:
             options.debug = true;

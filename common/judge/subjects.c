@@ -250,6 +250,43 @@ struct made *objects_made(void)
     return made;
 }
 
+static int witness_fd = -1;
+static struct witness *witness;
+
+struct witness *witnessed_events(void)
+{
+    if (witness != NULL)
+        return witness;
+    witness_fd = sealed_memory("kit-witness", sizeof(*witness));
+    witness = mmap(NULL, sizeof(*witness), PROT_READ | PROT_WRITE, MAP_SHARED,
+                   witness_fd, 0);
+    REQUIRE(witness != MAP_FAILED);
+    return witness;
+}
+
+void witness_reset(void)
+{
+    unsigned n = witness != NULL ? atomic_load(&witness->n) : 0;
+
+    for (unsigned i = 0; i < n && i < WITNESSED_EVENTS; i++)
+        atomic_store(&witness->events[i].complete, 0);
+    if (n > 0)
+        atomic_store(&witness->n, 0);
+}
+
+/* What was done before a scenario is started is ordered before it. */
+static void witness_birth(const struct subject *s)
+{
+    struct witness *w = witnessed_events();
+    unsigned n = atomic_fetch_add(&w->n, 1);
+
+    if (n >= WITNESSED_EVENTS)
+        return;
+    w->events[n] = (struct event){
+        .kind = EVENT_START, .task = (int32_t)s->pid, .pid = (int32_t)s->pid};
+    atomic_store(&w->events[n].complete, 1);
+}
+
 /* ---- start -------------------------------------------------------------------- */
 
 struct parcel {
@@ -371,6 +408,7 @@ static struct subject *new_subject(const char *scenario, int *area_fd)
 
     REQUIRE(s != NULL);
     objects_made();
+    witnessed_events();
     *area_fd = sealed_memory("kit-area", sizeof(*s->area));
     s->area = mmap(NULL, sizeof(*s->area), PROT_READ | PROT_WRITE, MAP_SHARED,
                    *area_fd, 0);
@@ -399,6 +437,7 @@ static void request_start(struct subject *s, struct parcel *p, int area_fd)
     p->fds[2] = memory_file("kit-parcel", p->at, p->size);
     p->fds[3] = s->output;
     p->fds[4] = made_fd;
+    p->fds[5] = witness_fd;
     server_need();
     if (!server_send(&req, p->fds, p->nfds)) {
         server_stop();
@@ -458,6 +497,7 @@ struct subject *(start_subject)(const char *scenario, const struct give *gives)
     s->maps = table_of_maps(s->pid);
     if (options.debug)
         debug_scenario(s);
+    witness_birth(s);
     open_gate(s, GATE_RUN);
     return s;
 }

@@ -182,6 +182,7 @@ void test_begin(const struct kit_test *is)
     clock_gettime(CLOCK_MONOTONIC, &test.began);
     send_start();
     leftovers_begin();
+    witness_reset();
     make_scratch();
 }
 

@@ -113,18 +113,23 @@ void shut(int *fd)
     *fd = -1;
 }
 
+static bool has_inode(const struct thing *t, unsigned long long inode)
+{
+    return (t->kind == THING_FD || t->kind == THING_MEMORY) &&
+           t->inode == inode;
+}
+
 void test_name_inode(unsigned long long inode, const char *name)
 {
     for (size_t i = 0; i < nthings; i++)
-        if (things[i].kind == THING_FD && things[i].inode == inode)
+        if (has_inode(&things[i], inode))
             snprintf(things[i].text, sizeof(things[i].text), "%s", name);
 }
 
 const char *test_inode_name(unsigned long long inode)
 {
     for (size_t i = 0; i < nthings; i++)
-        if (things[i].kind == THING_FD && things[i].inode == inode &&
-            things[i].text[0] != '\0')
+        if (has_inode(&things[i], inode) && things[i].text[0] != '\0')
             return things[i].text;
     return NULL;
 }
@@ -222,6 +227,7 @@ void *new_shared(size_t size_bytes)
     new_thing((struct thing){.kind = THING_MEMORY,
                              .number = fd,
                              .memory = at,
+                             .inode = inode_of(fd),
                              .size_bytes = size_bytes});
     return at;
 }

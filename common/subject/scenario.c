@@ -179,6 +179,7 @@ void *given_shared(const char *name, size_t *size_bytes)
                   fd, 0);
     if (at == MAP_FAILED)
         broken("cannot map the shared memory", name);
+    witness_map_file(at, (size_t)st.st_size, fd, 0);
     if (size_bytes != NULL)
         *size_bytes = (size_t)st.st_size;
     return at;
@@ -240,6 +241,8 @@ static void place_descriptors(const struct request *req, const int *fds)
             map_whole(high[2], req->parcel_bytes, PROT_READ, MAP_PRIVATE);
     scenario_state.made = map_whole(high[4], sizeof(struct made),
                                     PROT_READ | PROT_WRITE, MAP_SHARED);
+    scenario_state.witness = map_whole(high[5], sizeof(struct witness),
+                                       PROT_READ | PROT_WRITE, MAP_SHARED);
     dup2(high[3], STDOUT_FILENO);
     dup2(high[3], STDERR_FILENO);
     for (unsigned i = 1; i < FIXED_FDS; i++)
@@ -328,6 +331,7 @@ void scenario_main(const struct request *req, const int *fds)
     if (chdir(req->dir) == -1)
         broken("cannot enter the working directory", req->dir);
     fresh_signals();
+    witness_start();
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     send_record((struct record){.kind = RECORD_READY}, "", "", NULL);
     wait_for(GATE_RUN);

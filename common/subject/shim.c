@@ -56,6 +56,8 @@ struct passing {
     size_t limit_bytes;      /* of a short transfer; SIZE_MAX: none */
     int err;                 /* the call fails with this; 0: it is made */
     const char *gate;        /* held there when the call is made; or NULL */
+    const char *family;
+    const int64_t *args;
 };
 
 enum kind { PLAIN, MAY_BREAK, MAY_SHORTEN }; /* what CHAOS may do to it */
@@ -101,8 +103,7 @@ static bool counts(const struct fault *f, const char *name, const char *family,
                                args[f->argument] == f->argument_value);
 }
 
-/* Stops here until the test says go on. */
-static void hold(const char *gate)
+void shim_hold(const char *gate)
 {
     tell_int(gate, 1);
     wait_for(gate);
@@ -127,7 +128,7 @@ static void apply_faults(struct passing *p, const char *name,
             if (f->gate[0] != '\0' && f->after)
                 p->gate = f->gate;
             else if (f->gate[0] != '\0')
-                hold(f->gate);
+                shim_hold(f->gate);
             else if (f->err != 0)
                 p->err = f->err;
             else if (kind == MAY_SHORTEN)
@@ -146,7 +147,8 @@ static struct logged_call *new_log_line(void)
 static struct passing enter(const char *name, const char *family,
                             enum kind kind, const int64_t *args, unsigned nargs)
 {
-    struct passing p = {.limit_bytes = SIZE_MAX};
+    struct passing p = {
+        .limit_bytes = SIZE_MAX, .family = family, .args = args};
     int saved = errno;
 
     if (scenario_state.area == NULL) /* a constructor: before main */
@@ -161,8 +163,20 @@ static struct passing enter(const char *name, const char *family,
         p.log->pid = getpid();
     }
     apply_faults(&p, name, family, kind, args, nargs);
+    if (p.err == 0 || p.err == SPURIOUS_WAKEUP)
+        witness_before(family, args);
     errno = p.err != 0 ? p.err : saved;
     return p;
+}
+
+const char *shim_stop(const char *name, const char *family, const int64_t *args,
+                      unsigned nargs)
+{
+    struct passing p = {.gate = NULL};
+
+    if (scenario_state.area->nfaults > 0)
+        apply_faults(&p, name, family, PLAIN, args, nargs);
+    return p.gate;
 }
 
 static void leave(const struct passing *p, int64_t result, bool failed)
@@ -174,8 +188,10 @@ static void leave(const struct passing *p, int64_t result, bool failed)
         p->log->err = failed ? saved : 0;
         atomic_store(&p->log->complete, 1);
     }
+    if (p->err == 0 || p->err == SPURIOUS_WAKEUP)
+        witness_after(p->family, p->args, result);
     if (p->gate != NULL)
-        hold(p->gate);
+        shim_hold(p->gate);
     errno = saved;
 }
 
@@ -324,8 +340,6 @@ SHIM3(int, sigaction, sigaction, PLAIN, int, const struct sigaction *,
 SHIM3(int, sigprocmask, sigmask, PLAIN, int, const sigset_t *, sigset_t *)
 
 SHIM2(key_t, ftok, ftok, PLAIN, const char *, int)
-SHIM3(void *, shmat, shmat, PLAIN, int, const void *, int)
-SHIM1(int, shmdt, shmdt, PLAIN, const void *)
 SHIM3(int, semop, semop, MAY_BREAK, int, struct sembuf *, size_t)
 SHIM4(int, semtimedop, semop, MAY_BREAK, int, struct sembuf *, size_t,
       const struct timespec *)
@@ -333,8 +347,6 @@ SHIM4(int, msgsnd, msgsnd, MAY_BREAK, int, const void *, size_t, int)
 SHIM5(ssize_t, msgrcv, msgrcv, MAY_BREAK, int, void *, size_t, long, int)
 
 SHIM1(int, shm_unlink, shm_unlink, PLAIN, const char *)
-SHIM6(void *, mmap, mmap, PLAIN, void *, size_t, int, int, int, off_t)
-SHIM2(int, munmap, munmap, PLAIN, void *, size_t)
 SHIM3(int, msync, msync, PLAIN, void *, size_t, int)
 SHIM2(int, memfd_create, memfd_create, PLAIN, const char *, unsigned)
 
@@ -478,12 +490,24 @@ ERR1(pthread_barrier_destroy, pthread_barrier_destroy, pthread_barrier_t *)
 ERR1(pthread_barrier_wait, pthread_barrier_wait, pthread_barrier_t *)
 ERR2(pthread_barrierattr_setpshared, pthread_barrierattr_setpshared,
      pthread_barrierattr_t *, int)
-typedef void *thread_start(void *);
-ERR4(pthread_create, pthread_create, pthread_t *, const pthread_attr_t *,
-     thread_start *, void *)
-ERR2(pthread_join, pthread_join, pthread_t, void **)
 ERR4(clock_nanosleep, nanosleep, clockid_t, int, const struct timespec *,
      struct timespec *)
+
+int shim_pthread_create(pthread_t *id, const pthread_attr_t *attr,
+                        void *(*start)(void *), void *arg);
+int shim_pthread_create(pthread_t *id, const pthread_attr_t *attr,
+                        void *(*start)(void *), void *arg)
+{
+    PASS_ERR(pthread_create, pthread_create, PLAIN,
+             witness_create(id, attr, start, arg), ARG(id), ARG(attr));
+}
+
+int shim_pthread_join(pthread_t id, void **result);
+int shim_pthread_join(pthread_t id, void **result)
+{
+    PASS_ERR(pthread_join, pthread_join, PLAIN, witness_join(id, result),
+             ARG(id), ARG(result));
+}
 
 /* A wait that ends without a signal has given the mutex up meanwhile. */
 static int wake_without_signal(pthread_mutex_t *mutex)
@@ -624,6 +648,61 @@ sem_t *shim_sem_open(const char *name, int flags, ...)
         sem = sem_open(name, flags, mode, value);
     leave(&p, ARG(sem), sem == SEM_FAILED);
     return sem;
+}
+
+/* ---- calls that map shared memory --------------------------------------- */
+
+static void *mapped(void *at, size_t size, int flags, int fd, off_t offset)
+{
+    static _Atomic uint64_t anonymous;
+
+    if (at == MAP_FAILED || (flags & MAP_TYPE) == MAP_PRIVATE)
+        return at;
+    if (flags & MAP_ANONYMOUS)
+        witness_map(at, size, SPACE_ANONYMOUS, (uint64_t)getpid(),
+                    atomic_fetch_add(&anonymous, 1) << 40);
+    else
+        witness_map_file(at, size, fd, (uint64_t)offset);
+    return at;
+}
+
+static void *attached(int id, void *at)
+{
+    struct shmid_ds ds;
+    int saved = errno;
+
+    if (at != (void *)-1 && shmctl(id, IPC_STAT, &ds) == 0)
+        witness_map(at, ds.shm_segsz, SPACE_SYSV_SHM, (uint64_t)id, 0);
+    errno = saved;
+    return at;
+}
+
+void *shim_mmap(void *at, size_t size, int prot, int flags, int fd, off_t off);
+void *shim_mmap(void *at, size_t size, int prot, int flags, int fd, off_t off)
+{
+    PASS(void *, mmap, mmap, PLAIN,
+         mapped(mmap(at, size, prot, flags, fd, off), size, flags, fd, off),
+         ARG(at), ARG(size), prot, flags, fd, off);
+}
+
+int shim_munmap(void *at, size_t size);
+int shim_munmap(void *at, size_t size)
+{
+    PASS(int, munmap, munmap, PLAIN, (witness_unmap(at), munmap(at, size)),
+         ARG(at), ARG(size));
+}
+
+void *shim_shmat(int id, const void *at, int flags);
+void *shim_shmat(int id, const void *at, int flags)
+{
+    PASS(void *, shmat, shmat, PLAIN, attached(id, shmat(id, at, flags)), id,
+         ARG(at), flags);
+}
+
+int shim_shmdt(const void *at);
+int shim_shmdt(const void *at)
+{
+    PASS(int, shmdt, shmdt, PLAIN, (witness_unmap(at), shmdt(at)), ARG(at));
 }
 
 /* ---- calls with a rule of their own ----------------------------------- */

@@ -2,6 +2,7 @@
 #ifndef SUBJECT_H
 #define SUBJECT_H
 
+#include <pthread.h>
 #include <stddef.h>
 
 #include "../proto.h"
@@ -11,6 +12,7 @@ struct scenario_state {
     int channel;
     struct area *area;
     struct made *made;
+    struct witness *witness;
     const unsigned char *parcel;
     size_t parcel_bytes;
     int shared_fds[PARCEL_FDS]; /* of what was handed over, by index */
@@ -20,6 +22,28 @@ extern struct scenario_state scenario_state;
 /* Runs the scenario in this process, with these descriptors (FIXED_FDS, then
  * nfds handed over ones), and ends the process. */
 _Noreturn void scenario_main(const struct request *req, const int *fds);
+
+/* ---- shared memory and synchronization (witness.c) ---- */
+
+void witness_start(void);
+/* Memory that others may see: of a file, or of an object of a space. */
+void witness_map(const void *at, size_t size_bytes, uint64_t space,
+                 uint64_t object, uint64_t offset);
+void witness_map_file(const void *at, size_t size_bytes, int fd,
+                      uint64_t offset);
+void witness_unmap(const void *at);
+/* Around each call that passes the shim. */
+void witness_before(const char *family, const int64_t *args);
+void witness_after(const char *family, const int64_t *args, int64_t result);
+int witness_create(pthread_t *id, const pthread_attr_t *attr,
+                   void *(*start)(void *), void *arg);
+int witness_join(pthread_t id, void **result);
+
+/* Meets HOLD() of this name; returns the gate of a HOLD_AFTER, or NULL. */
+const char *shim_stop(const char *name, const char *family, const int64_t *args,
+                      unsigned nargs);
+/* Stops here until the test opens the gate. */
+void shim_hold(const char *gate);
 
 /* Runs the tool argv[2], if argv[1] says so, and ends the process. */
 void tool_main(int argc, char **argv);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <mqueue.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -491,6 +492,91 @@ int flag_set(struct flag *f, bool with_lock)
     if (with_lock)
         pthread_mutex_unlock(&f->lock);
     return 0;
+}
+
+int note_write(struct note *n, enum order order, const char *text)
+{
+    if (order != ORDER_LATE)
+        memcpy(n->text, text, strlen(text) + 1);
+    if (order == ORDER_PLAIN)
+        n->plain_ready = 1;
+    else if (order == ORDER_RELAXED_STORE)
+        atomic_store_explicit(&n->ready, 1, memory_order_relaxed);
+    else if (order == ORDER_FENCES) {
+        atomic_thread_fence(memory_order_release);
+        atomic_store_explicit(&n->ready, 1, memory_order_relaxed);
+    } else
+        atomic_store_explicit(&n->ready, 1, memory_order_release);
+    if (order == ORDER_LATE)
+        memcpy(n->text, text, strlen(text) + 1);
+    return 0;
+}
+
+static int note_is_ready(struct note *n, enum order order)
+{
+    if (order == ORDER_PLAIN)
+        return n->plain_ready;
+    if (order == ORDER_RELAXED_LOAD || order == ORDER_FENCES)
+        return atomic_load_explicit(&n->ready, memory_order_relaxed);
+    return atomic_load_explicit(&n->ready, memory_order_acquire);
+}
+
+int note_read(struct note *n, enum order order, char *text)
+{
+    while (!note_is_ready(n, order))
+        sched_yield();
+    if (order == ORDER_FENCES)
+        atomic_thread_fence(memory_order_acquire);
+    memcpy(text, n->text, sizeof(n->text));
+    return 0;
+}
+
+int flag_add(struct flag *f, enum guard guard, int number)
+{
+    static pthread_mutex_t private_mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_t *m = guard == GUARD_PRIVATE ? &private_mutex : &f->lock;
+
+    if (guard != GUARD_NONE)
+        pthread_mutex_lock(m);
+    if (guard == GUARD_EARLY)
+        pthread_mutex_unlock(m);
+    f->is_set += number;
+    if (guard != GUARD_NONE && guard != GUARD_EARLY)
+        pthread_mutex_unlock(m);
+    return 0;
+}
+
+int add_in_child(int *shared, int number)
+{
+    pid_t child;
+
+    *shared = number;
+    child = fork();
+    if (child == 0) {
+        *shared += number;
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+    return *shared;
+}
+
+static void *add_to_itself(void *shared)
+{
+    *(int *)shared += *(int *)shared;
+    return NULL;
+}
+
+int add_in_thread(int *shared, int number, bool join_first)
+{
+    pthread_t thread;
+    int seen = 0;
+
+    *shared = number;
+    pthread_create(&thread, NULL, add_to_itself, shared);
+    if (!join_first)
+        seen = *shared;
+    pthread_join(thread, NULL);
+    return join_first ? *shared : seen;
 }
 
 /* ---- output --------------------------------------------------------------------- */

@@ -90,6 +90,30 @@ int flag_init(struct flag *f);
 int flag_wait(struct flag *f, bool in_a_loop); /* returns is_set */
 int flag_set(struct flag *f, bool with_lock);
 
+/* A note in shared memory, handed over in one of these ways. */
+enum order {
+    ORDER_RIGHT,
+    ORDER_RELAXED_STORE,
+    ORDER_RELAXED_LOAD,
+    ORDER_FENCES,
+    ORDER_PLAIN,
+    ORDER_LATE /* it is written after it was said to be there */
+};
+struct note {
+    char text[24];
+    int plain_ready;
+    _Atomic int ready;
+};
+int note_write(struct note *n, enum order order, const char *text);
+int note_read(struct note *n, enum order order, char *text);
+
+/* Adds to what lies behind the mutex of the flag, one way or the other. */
+enum guard { GUARD_SHARED, GUARD_NONE, GUARD_PRIVATE, GUARD_EARLY };
+int flag_add(struct flag *f, enum guard guard, int number);
+/* Hands a number to a child or a thread, and takes it back from there. */
+int add_in_child(int *shared, int number);
+int add_in_thread(int *shared, int number, bool join_first);
+
 /* Output. */
 int print_text(const char *text);
 int print_for_ever(void);

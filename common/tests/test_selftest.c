@@ -1090,6 +1090,172 @@ TEST(schedules, a_wait_may_end_without_a_signal)
     expect_return(s, "wait", 1);
 }
 
+/* ---- what orders two accesses -------------------------------------------------------------- */
+
+SCENARIO(write_note)
+{
+    struct note *n = given_shared("note", NULL);
+
+    wait_for("go");
+    CALL("write", note_write(n, (enum order)given_int("order"), "news"));
+}
+
+SCENARIO(read_note)
+{
+    struct note *n = given_shared("note", NULL);
+    char text[sizeof(n->text)];
+
+    wait_for("go");
+    CALL("read", note_read(n, (enum order)given_int("order"), text));
+    tell_str("text", text);
+}
+
+/* One writes, then the other one reads. */
+HELPER void pass_note(enum order order)
+{
+    struct note *n = new_shared(sizeof(*n));
+    struct subject *w =
+        START(write_note, SHARE("note", n), INT("order", order));
+    struct subject *r = START(read_note, SHARE("note", n), INT("order", order));
+
+    let_go(w, "go");
+    finish(w);
+    let_go(r, "go");
+    finish(r);
+    expect_str(r, "text", "news");
+}
+
+TEST(order, a_release_that_was_acquired_orders)
+{
+    pass_note(ORDER_RIGHT);
+    expect_no_race();
+}
+
+TEST(order, fences_order_relaxed_accesses)
+{
+    pass_note(ORDER_FENCES);
+    expect_no_race();
+}
+
+TEST(order, weak_orders_are_told_by_name)
+{
+    const struct {
+        enum order order;
+        const char *says;
+    } cases[] = {
+        {ORDER_RELAXED_STORE, "memory_order_relaxed: it does not release"},
+        {ORDER_RELAXED_LOAD, "memory_order_relaxed: it does not acquire"},
+        {ORDER_PLAIN, "nothing orders these two: selftest.c:"},
+        {ORDER_LATE, "nothing orders these two: selftest.c:"}};
+
+    for (size_t i = 0; i < 4 && witnessed(); i++) {
+        pass_note(cases[i].order);
+        FAILS(FAILED, expect_no_race());
+        says(cases[i].says);
+        says("of \"note\"; selftest.c:");
+#ifdef KIT_JUDGE
+        witness_reset();
+#endif
+    }
+}
+
+SCENARIO(add_twice)
+{
+    struct flag *f = given_shared("flag", NULL);
+
+    wait_for("go");
+    CALL("add", flag_add(f, (enum guard)given_int("guard"), 7));
+}
+
+HELPER void add_one_after_the_other(enum guard guard)
+{
+    struct flag *f = new_flag();
+    struct subject *s[2];
+
+    for (int i = 0; i < 2; i++)
+        s[i] = START(add_twice, SHARE("flag", f), INT("guard", guard));
+    for (int i = 0; i < 2; i++) {
+        let_go(s[i], "go");
+        finish(s[i]);
+    }
+    EXPECT(f->is_set == 14, "14", "%d", f->is_set);
+}
+
+TEST(order, a_shared_mutex_orders)
+{
+    add_one_after_the_other(GUARD_SHARED);
+    expect_no_race();
+}
+
+TEST(order, what_is_no_lock_for_both_does_not_order)
+{
+    for (enum guard g = GUARD_NONE; g <= GUARD_EARLY && witnessed(); g++) {
+        add_one_after_the_other(g);
+        FAILS(FAILED, expect_no_race());
+        says("writes");
+        says("of \"flag\"");
+#ifdef KIT_JUDGE
+        witness_reset();
+#endif
+    }
+}
+
+SCENARIO(add_elsewhere)
+{
+    int *n = given_shared("n", NULL);
+
+    CALL("child", add_in_child(n, 21));
+    CALL("thread", add_in_thread(n, 21, true));
+    if (given_int("race") == 1)
+        add_in_thread(n, 21, false);
+}
+
+TEST(order, fork_wait_create_and_join_order)
+{
+    struct subject *s = START(
+        add_elsewhere, SHARE("n", new_shared(sizeof(int))), INT("race", 0));
+
+    finish(s);
+    expect_return(s, "child", 42);
+    expect_return(s, "thread", 42);
+    expect_no_race();
+}
+
+TEST(order, a_thread_that_was_not_joined_is_not_ordered)
+{
+    struct subject *s = START(
+        add_elsewhere, SHARE("n", new_shared(sizeof(int))), INT("race", 1));
+
+    finish(s);
+    if (!witnessed())
+        return;
+    FAILS(FAILED, expect_no_race());
+    says("another thread of pid");
+}
+
+SCENARIO(store_note)
+{
+    note_write(given_shared("note", NULL), ORDER_RIGHT, "news");
+}
+
+TEST(order, a_process_is_held_at_a_store)
+{
+    struct note *n = new_shared(sizeof(*n));
+
+    if (!witnessed())
+        return;
+
+    struct subject *s = START(store_note, SHARE("note", n),
+                              HOLD("atomic", 1, "written, not said"));
+
+    await(s, "written, not said");
+    EXPECT(strcmp(n->text, "news") == 0, "the text", "none");
+    EXPECT(atomic_load(&n->ready) == 0, "not said", "said");
+    let_go(s, "written, not said");
+    finish(s);
+    EXPECT(atomic_load(&n->ready) == 1, "said", "not said");
+}
+
 /* ---- hostile -------------------------------------------------------------------------------- */
 
 SCENARIO(forge)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import List
 
@@ -49,16 +50,15 @@ def selftest_lab() -> Lab:
     groups = {}
     for group, name in listed:
         groups.setdefault(group, []).append(TestSpec(name, group, 1, "none", "none"))
-    from dataclasses import replace
     return replace(bare, groups=tuple(Group(name, name, "none", tuple(tests))
                                       for name, tests in groups.items()))
 
 
 @pytest.mark.skipif(not (ROOT / "common" / "tests").is_dir(), reason="no common/tests")
-@pytest.mark.parametrize("valgrind", (False, True), ids=("native", "valgrind"))
-def test_the_judges_own_tests(valgrind, isolation):
-    lab = selftest_lab()
-    score = grade_lab(Job(KIT, lab, lab.dir, isolation, quick=not valgrind))
+@pytest.mark.parametrize("way", ("native", "witness", "valgrind"))
+def test_the_judges_own_tests(way, isolation):
+    lab = replace(selftest_lab(), witness=way == "witness")
+    score = grade_lab(Job(KIT, lab, lab.dir, isolation, quick=way != "valgrind"))
     failed = [f"{o.test.name} {o.status}: {o.message}"
               for o in score.outcomes if o.status != PASSED]
     assert failed == [] and not score.problem, score.build_errors

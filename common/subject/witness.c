@@ -1,0 +1,612 @@
+/*
+ * witness.c - what the student's code does in shared memory, as the compiler
+ * tells it.
+ *
+ * For a lab with `witness = true` the student's file is compiled with
+ * -fsanitize=thread, which puts a call before every load and store and in the
+ * place of every atomic operation.  Those calls (__tsan_*, as in LLVM's
+ * compiler-rt, tsan_interface.h) end here and not in ThreadSanitizer, which
+ * knows threads of one process only.  Each access to shared memory becomes an
+ * event, and so does each synchronization call that passes the shim.  The
+ * judge (races.c) works out whether something orders them.
+ *
+ * The events of all processes lie in one list, in an order that agrees with
+ * who read from whom: a store or a release is noted before it is made, a load
+ * or an acquire after it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/sem.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../kit.h"
+#include "subject.h"
+
+enum { MOST_MAPPINGS = 64 };
+
+/* Memory that others may see, as it lies in this process. */
+struct mapping {
+    uintptr_t from, to; /* to 0: a free entry */
+    uint64_t space, object, offset;
+};
+static struct mapping mappings[MOST_MAPPINGS];
+
+static bool instrumented; /* the student's object says so at its start */
+static _Thread_local int32_t task;
+
+void __tsan_init(void);
+
+void __tsan_init(void)
+{
+    instrumented = true;
+}
+
+static bool is_on(void)
+{
+    return instrumented && scenario_state.witness != NULL;
+}
+
+/* ---- which memory ------------------------------------------------------- */
+
+void witness_map(const void *at, size_t size_bytes, uint64_t space,
+                 uint64_t object, uint64_t offset)
+{
+    for (size_t i = 0; i < MOST_MAPPINGS; i++)
+        if (mappings[i].to == 0) {
+            mappings[i] = (struct mapping){.from = (uintptr_t)at,
+                                           .to = (uintptr_t)at + size_bytes,
+                                           .space = space,
+                                           .object = object,
+                                           .offset = offset};
+            return;
+        }
+}
+
+void witness_map_file(const void *at, size_t size_bytes, int fd,
+                      uint64_t offset)
+{
+    struct stat st;
+    int saved = errno;
+
+    if (fstat(fd, &st) == 0)
+        witness_map(at, size_bytes, st.st_dev, st.st_ino, offset);
+    errno = saved;
+}
+
+/* Whole mappings only: who unmaps a part goes on to use the rest. */
+void witness_unmap(const void *at)
+{
+    for (size_t i = 0; i < MOST_MAPPINGS; i++)
+        if (mappings[i].from == (uintptr_t)at)
+            mappings[i].to = 0;
+}
+
+static const struct mapping *mapping_of(uintptr_t at)
+{
+    for (size_t i = 0; i < MOST_MAPPINGS; i++)
+        if (at >= mappings[i].from && at < mappings[i].to)
+            return &mappings[i];
+    return NULL;
+}
+
+/* ---- events ------------------------------------------------------------- */
+
+static unsigned add_event(struct event e)
+{
+    struct witness *w = scenario_state.witness;
+    unsigned n = atomic_fetch_add(&w->n, 1);
+
+    if (task == 0)
+        task = (int32_t)syscall(SYS_gettid);
+    if (n >= WITNESSED_EVENTS)
+        return n;
+    e.task = task;
+    e.pid = getpid();
+    w->events[n] = e;
+    atomic_store(&w->events[n].complete, 1);
+    return n;
+}
+
+/* Fills in the object that lies at this address; private memory is one of
+ * this process's own. */
+static struct event at_address(struct event e, const volatile void *address)
+{
+    uintptr_t at = (uintptr_t)address;
+    const struct mapping *m = mapping_of(at);
+
+    e.space = m != NULL ? m->space : SPACE_PRIVATE;
+    e.object = m != NULL ? m->object : (uint64_t)getpid();
+    e.offset = m != NULL ? at - m->from + m->offset : at;
+    return e;
+}
+
+/* ---- loads, stores, atomics ---------------------------------------------- */
+
+static uint64_t place_of(const void *return_address)
+{
+    extern const char __executable_start[];
+
+    return (uint64_t)((const char *)return_address - __executable_start) - 1;
+}
+
+struct access {
+    struct event event;
+    const char *gate; /* of HOLD_AFTER */
+    bool shared;
+};
+
+static struct access begin(const volatile void *at, size_t size, int kind,
+                           int order, const void *return_address)
+{
+    struct access a = {.shared = false};
+    int saved = errno;
+
+    if (!is_on() || mapping_of((uintptr_t)at) == NULL)
+        return a;
+    a.shared = true;
+    a.event = at_address((struct event){.size_bytes = (uint32_t)size,
+                                        .kind = (uint8_t)kind,
+                                        .order = (uint8_t)order,
+                                        .place = place_of(return_address)},
+                         at);
+
+    int64_t args[] = {(int64_t)a.event.offset, (int64_t)size};
+    const char *name = kind == EVENT_LOAD    ? "load"
+                       : kind == EVENT_STORE ? "store"
+                                             : "atomic";
+
+    a.gate = shim_stop(name, name, args, 2);
+    if (kind == EVENT_STORE || kind == EVENT_ATOMIC_STORE ||
+        kind == EVENT_ATOMIC_RMW)
+        add_event(a.event);
+    errno = saved;
+    return a;
+}
+
+/*
+ * A load is noted once it is made.  One that is made again and again, and
+ * finds what it found, is noted once: a loop that turns would fill the list.
+ */
+static void note_load(const struct event *e, uint64_t value)
+{
+    static _Thread_local struct event last;
+    static _Thread_local uint64_t last_value;
+    static _Thread_local unsigned last_n;
+    unsigned n = atomic_load(&scenario_state.witness->n);
+
+    if (n == last_n && value == last_value && e->place == last.place &&
+        e->offset == last.offset && e->kind == last.kind)
+        return;
+    add_event(*e);
+    last = *e;
+    last_value = value;
+    last_n = n + 1;
+}
+
+static void end(struct access *a, uint64_t value)
+{
+    int saved = errno;
+
+    if (!a->shared)
+        return;
+    if (a->event.kind == EVENT_LOAD || a->event.kind == EVENT_ATOMIC_LOAD)
+        note_load(&a->event, value);
+    if (a->gate != NULL)
+        shim_hold(a->gate);
+    errno = saved;
+}
+
+/* A plain access: it is made after this call. */
+static void plain(const volatile void *at, size_t size, int kind,
+                  const void *return_address)
+{
+    struct access a = begin(at, size, kind, 0, return_address);
+
+    end(&a, 0);
+}
+
+#define HERE __builtin_return_address(0)
+
+#define PLAIN_ACCESS(name, size, kind) \
+    void __tsan_##name(void *at);      \
+    void __tsan_##name(void *at)       \
+    {                                  \
+        plain(at, size, kind, HERE);   \
+    }
+#define PLAIN_ACCESSES(size)                             \
+    PLAIN_ACCESS(read##size, size, EVENT_LOAD)           \
+    PLAIN_ACCESS(write##size, size, EVENT_STORE)         \
+    PLAIN_ACCESS(unaligned_read##size, size, EVENT_LOAD) \
+    PLAIN_ACCESS(unaligned_write##size, size, EVENT_STORE)
+
+PLAIN_ACCESSES(1)
+PLAIN_ACCESSES(2)
+PLAIN_ACCESSES(4)
+PLAIN_ACCESSES(8)
+PLAIN_ACCESSES(16)
+
+void __tsan_read_range(void *at, size_t size);
+void __tsan_read_range(void *at, size_t size)
+{
+    plain(at, size, EVENT_LOAD, HERE);
+}
+
+void __tsan_write_range(void *at, size_t size);
+void __tsan_write_range(void *at, size_t size)
+{
+    plain(at, size, EVENT_STORE, HERE);
+}
+
+void __tsan_func_entry(void *caller);
+void __tsan_func_entry(void *caller)
+{
+    (void)caller;
+}
+
+void __tsan_func_exit(void);
+void __tsan_func_exit(void)
+{
+}
+
+/* The order of an atomic operation only says what it promises to others; the
+ * operation itself is made with the strongest. */
+#define ATOMICS(bits, type)                                                    \
+    type __tsan_atomic##bits##_load(const volatile type *at, int order);       \
+    type __tsan_atomic##bits##_load(const volatile type *at, int order)        \
+    {                                                                          \
+        struct access a =                                                      \
+            begin(at, sizeof(type), EVENT_ATOMIC_LOAD, order, HERE);           \
+        type value = __atomic_load_n(at, __ATOMIC_SEQ_CST);                    \
+                                                                               \
+        end(&a, value);                                                        \
+        return value;                                                          \
+    }                                                                          \
+    void __tsan_atomic##bits##_store(volatile type *at, type value,            \
+                                     int order);                               \
+    void __tsan_atomic##bits##_store(volatile type *at, type value, int order) \
+    {                                                                          \
+        struct access a =                                                      \
+            begin(at, sizeof(type), EVENT_ATOMIC_STORE, order, HERE);          \
+                                                                               \
+        __atomic_store_n(at, value, __ATOMIC_SEQ_CST);                         \
+        end(&a, 0);                                                            \
+    }                                                                          \
+    ATOMIC_RMW(bits, type, exchange, exchange_n)                               \
+    ATOMIC_RMW(bits, type, fetch_add, fetch_add)                               \
+    ATOMIC_RMW(bits, type, fetch_sub, fetch_sub)                               \
+    ATOMIC_RMW(bits, type, fetch_and, fetch_and)                               \
+    ATOMIC_RMW(bits, type, fetch_or, fetch_or)                                 \
+    ATOMIC_RMW(bits, type, fetch_xor, fetch_xor)                               \
+    ATOMIC_RMW(bits, type, fetch_nand, fetch_nand)                             \
+    ATOMIC_CAS(bits, type, strong)                                             \
+    ATOMIC_CAS(bits, type, weak)                                               \
+    type __tsan_atomic##bits##_compare_exchange_val(                           \
+        volatile type *at, type expected, type value, int order, int failed);  \
+    type __tsan_atomic##bits##_compare_exchange_val(                           \
+        volatile type *at, type expected, type value, int order, int failed)   \
+    {                                                                          \
+        struct access a =                                                      \
+            begin(at, sizeof(type), EVENT_ATOMIC_RMW, order, HERE);            \
+                                                                               \
+        (void)failed;                                                          \
+        __atomic_compare_exchange_n(at, &expected, value, false,               \
+                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);       \
+        end(&a, 0);                                                            \
+        return expected;                                                       \
+    }
+
+#define ATOMIC_RMW(bits, type, name, builtin)                          \
+    type __tsan_atomic##bits##_##name(volatile type *at, type value,   \
+                                      int order);                      \
+    type __tsan_atomic##bits##_##name(volatile type *at, type value,   \
+                                      int order)                       \
+    {                                                                  \
+        struct access a =                                              \
+            begin(at, sizeof(type), EVENT_ATOMIC_RMW, order, HERE);    \
+        type before = __atomic_##builtin(at, value, __ATOMIC_SEQ_CST); \
+                                                                       \
+        end(&a, 0);                                                    \
+        return before;                                                 \
+    }
+
+#define ATOMIC_CAS(bits, type, strength)                                       \
+    int __tsan_atomic##bits##_compare_exchange_##strength(                     \
+        volatile type *at, type *expected, type value, int order, int failed); \
+    int __tsan_atomic##bits##_compare_exchange_##strength(                     \
+        volatile type *at, type *expected, type value, int order, int failed)  \
+    {                                                                          \
+        struct access a =                                                      \
+            begin(at, sizeof(type), EVENT_ATOMIC_RMW, order, HERE);            \
+                                                                               \
+        (void)failed;                                                          \
+        int done = __atomic_compare_exchange_n(                                \
+            at, expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);   \
+        end(&a, 0);                                                            \
+        return done;                                                           \
+    }
+
+ATOMICS(8, uint8_t)
+ATOMICS(16, uint16_t)
+ATOMICS(32, uint32_t)
+ATOMICS(64, uint64_t)
+
+void __tsan_atomic_thread_fence(int order);
+void __tsan_atomic_thread_fence(int order)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (is_on())
+        add_event((struct event){.kind = EVENT_FENCE,
+                                 .order = (uint8_t)order,
+                                 .place = place_of(HERE)});
+}
+
+void __tsan_atomic_signal_fence(int order);
+void __tsan_atomic_signal_fence(int order)
+{
+    (void)order;
+}
+
+/* ---- functions that move bytes -------------------------------------------- */
+
+/* The instrumented object's calls of NAME come to witness_NAME. */
+
+void *witness_memcpy(void *to, const void *from, size_t size);
+void *witness_memcpy(void *to, const void *from, size_t size)
+{
+    plain(from, size, EVENT_LOAD, HERE);
+    plain(to, size, EVENT_STORE, HERE);
+    return memcpy(to, from, size);
+}
+
+void *witness_memmove(void *to, const void *from, size_t size);
+void *witness_memmove(void *to, const void *from, size_t size)
+{
+    plain(from, size, EVENT_LOAD, HERE);
+    plain(to, size, EVENT_STORE, HERE);
+    return memmove(to, from, size);
+}
+
+void *witness_memset(void *to, int byte, size_t size);
+void *witness_memset(void *to, int byte, size_t size)
+{
+    plain(to, size, EVENT_STORE, HERE);
+    return memset(to, byte, size);
+}
+
+int witness_memcmp(const void *a, const void *b, size_t size);
+int witness_memcmp(const void *a, const void *b, size_t size)
+{
+    plain(a, size, EVENT_LOAD, HERE);
+    plain(b, size, EVENT_LOAD, HERE);
+    return memcmp(a, b, size);
+}
+
+/* ---- synchronization calls -------------------------------------------------- */
+
+enum effect { ACQUIRES = 1, RELEASES = 2 };
+
+/* What a call does to the object that its first argument points to. */
+static unsigned effect_of(const char *family)
+{
+    static const struct {
+        const char *family;
+        unsigned effect;
+    } effects[] = {{"pthread_mutex_lock", ACQUIRES},
+                   {"pthread_mutex_trylock", ACQUIRES},
+                   {"pthread_mutex_unlock", RELEASES},
+                   {"pthread_rwlock_rdlock", ACQUIRES},
+                   {"pthread_rwlock_tryrdlock", ACQUIRES},
+                   {"pthread_rwlock_wrlock", ACQUIRES},
+                   {"pthread_rwlock_trywrlock", ACQUIRES},
+                   {"pthread_rwlock_unlock", RELEASES},
+                   {"pthread_barrier_wait", ACQUIRES | RELEASES},
+                   {"sem_wait", ACQUIRES},
+                   {"sem_trywait", ACQUIRES},
+                   {"sem_post", RELEASES}};
+
+    for (size_t i = 0; i < sizeof(effects) / sizeof(effects[0]); i++)
+        if (strcmp(effects[i].family, family) == 0)
+            return effects[i].effect;
+    return 0;
+}
+
+static void sync_event(struct event e, unsigned effect)
+{
+    e.kind = effect == ACQUIRES ? EVENT_ACQUIRE : EVENT_RELEASE;
+    add_event(e);
+}
+
+static const void *pointer(int64_t argument)
+{
+    return (const void *)(intptr_t)argument;
+}
+
+static void sync_address(const void *at, unsigned effect, bool owner_died)
+{
+    sync_event(at_address((struct event){.owner_died = owner_died}, at),
+               effect);
+}
+
+static void sync_object(uint64_t space, uint64_t object, uint64_t offset,
+                        unsigned effect)
+{
+    sync_event(
+        (struct event){.space = space, .object = object, .offset = offset},
+        effect);
+}
+
+static void sync_fd(int fd, unsigned effect)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) == 0)
+        sync_object(st.st_dev, st.st_ino, UINT64_MAX, effect);
+}
+
+/* Adding to a semaphore releases, taking and waiting for 0 acquires. */
+static void sync_semop(const int64_t *args, unsigned effect)
+{
+    const struct sembuf *ops = pointer(args[1]);
+
+    for (int64_t i = 0; i < args[2]; i++)
+        if ((ops[i].sem_op > 0) == (effect == RELEASES))
+            sync_object(SPACE_SYSV_SEM, (uint64_t)args[0], ops[i].sem_num,
+                        effect);
+}
+
+static bool is_lock_command(int64_t command)
+{
+    return command == F_SETLK || command == F_SETLKW ||
+           command == F_OFD_SETLK || command == F_OFD_SETLKW;
+}
+
+/* One side of a call; false when the family is none of these. */
+static bool sync_other(const char *family, const int64_t *args, unsigned effect)
+{
+    if (strcmp(family, "semop") == 0)
+        sync_semop(args, effect);
+    else if (strcmp(family, "pthread_cond_wait") == 0)
+        sync_address(pointer(args[1]), effect, false);
+    else if (strcmp(family, "msgsnd") == 0 && effect == RELEASES)
+        sync_object(SPACE_SYSV_QUEUE, (uint64_t)args[0], 0, effect);
+    else if (strcmp(family, "msgrcv") == 0 && effect == ACQUIRES)
+        sync_object(SPACE_SYSV_QUEUE, (uint64_t)args[0], 0, effect);
+    else if ((strcmp(family, "mq_send") == 0 || strcmp(family, "write") == 0) &&
+             effect == RELEASES)
+        sync_fd((int)args[0], effect);
+    else if ((strcmp(family, "mq_receive") == 0 ||
+              strcmp(family, "read") == 0) &&
+             effect == ACQUIRES)
+        sync_fd((int)args[0], effect);
+    else if (strcmp(family, "flock") == 0 &&
+             ((args[1] & LOCK_UN) != 0) == (effect == RELEASES))
+        sync_fd((int)args[0], effect);
+    else if (strcmp(family, "fcntl") == 0 && is_lock_command(args[1]) &&
+             (((const struct flock *)pointer(args[2]))->l_type == F_UNLCK) ==
+                 (effect == RELEASES))
+        sync_fd((int)args[0], effect);
+    else
+        return false;
+    return true;
+}
+
+void witness_before(const char *family, const int64_t *args)
+{
+    if (!is_on())
+        return;
+    if (effect_of(family) & RELEASES)
+        sync_address(pointer(args[0]), RELEASES, false);
+    else
+        sync_other(family, args, RELEASES);
+}
+
+void witness_after(const char *family, const int64_t *args, int64_t result)
+{
+    if (!is_on() || result == -1)
+        return;
+    if (strcmp(family, "waitpid") == 0) {
+        if (result > 0)
+            add_event(
+                (struct event){.kind = EVENT_JOIN, .offset = (uint64_t)result});
+    } else if (effect_of(family) & ACQUIRES) {
+        if (result == 0 || result == EOWNERDEAD ||
+            result == PTHREAD_BARRIER_SERIAL_THREAD)
+            sync_address(pointer(args[0]), ACQUIRES, result == EOWNERDEAD);
+    } else {
+        sync_other(family, args, ACQUIRES);
+    }
+}
+
+/* ---- processes and threads ---------------------------------------------------- */
+
+static _Atomic uint64_t births; /* a number for each child and thread */
+
+static void sync_birth(uint64_t number, pid_t parent, unsigned effect)
+{
+    sync_object(SPACE_BIRTH, (uint64_t)parent, number, effect);
+}
+
+static void before_fork(void)
+{
+    if (is_on())
+        sync_birth(atomic_fetch_add(&births, 1) + 1, getpid(), RELEASES);
+}
+
+static void in_child(void)
+{
+    task = 0;
+    if (is_on())
+        sync_birth(atomic_load(&births), getppid(), ACQUIRES);
+}
+
+void witness_start(void)
+{
+    if (instrumented)
+        pthread_atfork(before_fork, NULL, in_child);
+}
+
+/* A thread of the student's; its end is noted for who joins it. */
+struct thread {
+    void *(*start)(void *);
+    void *arg;
+    uint64_t number;
+    pthread_t id;
+    struct thread *next;
+};
+static struct thread *threads;
+static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void *run_thread(void *arg)
+{
+    struct thread *t = arg;
+    void *result;
+
+    sync_birth(t->number, getpid(), ACQUIRES);
+    result = t->start(t->arg);
+    sync_birth(t->number, getpid(), RELEASES);
+    return result;
+}
+
+int witness_create(pthread_t *id, const pthread_attr_t *attr,
+                   void *(*start)(void *), void *arg)
+{
+    struct thread *t = is_on() ? calloc(1, sizeof(*t)) : NULL;
+    int err;
+
+    if (t == NULL)
+        return pthread_create(id, attr, start, arg);
+    t->start = start;
+    t->arg = arg;
+    t->number = atomic_fetch_add(&births, 1) + 1;
+    sync_birth(t->number, getpid(), RELEASES);
+    err = pthread_create(id, attr, run_thread, t);
+    pthread_mutex_lock(&threads_lock);
+    t->id = *id;
+    t->next = threads;
+    threads = t;
+    pthread_mutex_unlock(&threads_lock);
+    return err;
+}
+
+int witness_join(pthread_t id, void **result)
+{
+    int err = pthread_join(id, result);
+
+    if (err != 0 || !is_on())
+        return err;
+    pthread_mutex_lock(&threads_lock);
+    for (struct thread *t = threads; t != NULL; t = t->next)
+        if (pthread_equal(t->id, id)) {
+            sync_birth(t->number, getpid(), ACQUIRES);
+            break; /* the newest of that id */
+        }
+    pthread_mutex_unlock(&threads_lock);
+    return err;
+}
