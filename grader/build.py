@@ -35,7 +35,7 @@ TIMEOUT_S = 30
 # What puts the kit's hooks into the object (common/subject/witness.c).
 WITNESS_FLAGS = ("-fsanitize=thread", "-w")
 # Calls that move bytes; the hooks do not see into them.
-_WITNESSED = ("memcpy", "memmove", "memset", "memcmp")
+_WITNESSED = ("memcpy", "memmove", "memset", "memcmp", "strcpy", "strncpy", "strlen")
 _MAX_MESSAGES = 5
 _CACHE_ENTRIES = 80
 
@@ -52,6 +52,12 @@ def compiler() -> str:
         raise KitError(f"no C compiler: {name} was not found "
                        f"(apt-get install {package} libc6-dev)")
     return path
+
+
+def line_flags(cc: str) -> Tuple[str, ...]:
+    """clang leaves out the table by which elfutils finds an address's line."""
+    is_clang = "clang" in os.path.basename(os.path.realpath(cc))
+    return ("-gdwarf-aranges",) if is_clang else ()
 
 
 def build(kit: Kit, lab: Lab, submission: Submission, place: Place) -> Build:
@@ -125,6 +131,7 @@ def key_of(cc: str, contents: Iterable[Tuple[str, bytes]]) -> str:
     info = os.stat(real)
     digest = hashlib.sha256()
     for part in (real, str(info.st_mtime_ns), str(info.st_size), *STUDENT_FLAGS,
+                 *line_flags(cc),
                  *LIBRARIES):
         digest.update(part.encode() + b"\0")
     for name, data in contents:
@@ -202,7 +209,7 @@ def _compile(kit: Kit, cc: str, half: str, source: Path, cwd: Path, into: Path) 
     relative = source.relative_to(cwd)
     name = f"{half}-{str(relative).replace('/', '-')}.o"
     check = _pkg_config("--cflags") if half == "judge" else []
-    tool([cc, *FLAGS, f"-DKIT_{half.upper()}", f"-I{kit.root / 'common'}", *check,
+    tool([cc, *FLAGS, *line_flags(cc), f"-DKIT_{half.upper()}", f"-I{kit.root / 'common'}", *check,
           "-c", str(relative), "-o", str(into / name)], cwd, str(source))
     return name
 
@@ -349,9 +356,9 @@ def in_place(place: Place, script: str, cwd: str,
 def _compile_script(lab: Lab, place: Place) -> str:
     cc, obj = compiler(), place.path("obj")
     lines: List[str] = []
-    variants = [("student", STUDENT_FLAGS)]
+    variants = [("student", STUDENT_FLAGS + line_flags(cc))]
     if lab.witness:
-        variants.append(("witness", STUDENT_FLAGS + WITNESS_FLAGS))
+        variants.append(("witness", STUDENT_FLAGS + line_flags(cc) + WITNESS_FLAGS))
     for variant, flags in variants:
         lines += [f"'{cc}' {' '.join(flags)} -c '{name}' -o '{obj}/{name}.o'"
                   for name in lab.files]

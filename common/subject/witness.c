@@ -355,7 +355,8 @@ void __tsan_atomic_signal_fence(int order)
 
 /* ---- functions that move bytes -------------------------------------------- */
 
-/* The instrumented object's calls of NAME come to witness_NAME. */
+/* The instrumented object's calls of NAME come to witness_NAME; clang calls
+ * some of them __tsan_NAME. */
 
 void *witness_memcpy(void *to, const void *from, size_t size);
 void *witness_memcpy(void *to, const void *from, size_t size)
@@ -379,6 +380,38 @@ void *witness_memset(void *to, int byte, size_t size)
     plain(to, size, EVENT_STORE, HERE);
     return memset(to, byte, size);
 }
+
+char *witness_strcpy(char *to, const char *from);
+char *witness_strcpy(char *to, const char *from)
+{
+    plain(from, strlen(from) + 1, EVENT_LOAD, HERE);
+    plain(to, strlen(from) + 1, EVENT_STORE, HERE);
+    return strcpy(to, from);
+}
+
+char *witness_strncpy(char *to, const char *from, size_t size);
+char *witness_strncpy(char *to, const char *from, size_t size)
+{
+    plain(from, strnlen(from, size), EVENT_LOAD, HERE);
+    plain(to, size, EVENT_STORE, HERE);
+    return strncpy(to, from, size);
+}
+
+size_t witness_strlen(const char *text);
+size_t witness_strlen(const char *text)
+{
+    size_t length = strlen(text);
+
+    plain(text, length + 1, EVENT_LOAD, HERE);
+    return length;
+}
+
+void *__tsan_memcpy(void *to, const void *from, size_t size)
+    __attribute__((alias("witness_memcpy")));
+void *__tsan_memmove(void *to, const void *from, size_t size)
+    __attribute__((alias("witness_memmove")));
+void *__tsan_memset(void *to, int byte, size_t size)
+    __attribute__((alias("witness_memset")));
 
 int witness_memcmp(const void *a, const void *b, size_t size);
 int witness_memcmp(const void *a, const void *b, size_t size)
@@ -468,12 +501,13 @@ static bool is_lock_command(int64_t command)
 }
 
 /* One side of a call; false when the family is none of these. */
-static bool sync_other(const char *family, const int64_t *args, unsigned effect)
+static bool sync_other(const char *family, const int64_t *args, int64_t result,
+                       unsigned effect)
 {
     if (strcmp(family, "semop") == 0)
         sync_semop(args, effect);
     else if (strcmp(family, "pthread_cond_wait") == 0)
-        sync_address(pointer(args[1]), effect, false);
+        sync_address(pointer(args[1]), effect, result == EOWNERDEAD);
     else if (strcmp(family, "msgsnd") == 0 && effect == RELEASES)
         sync_object(SPACE_SYSV_QUEUE, (uint64_t)args[0], 0, effect);
     else if (strcmp(family, "msgrcv") == 0 && effect == ACQUIRES)
@@ -504,7 +538,7 @@ void witness_before(const char *family, const int64_t *args)
     if (effect_of(family) & RELEASES)
         sync_address(pointer(args[0]), RELEASES, false);
     else
-        sync_other(family, args, RELEASES);
+        sync_other(family, args, 0, RELEASES);
 }
 
 void witness_after(const char *family, const int64_t *args, int64_t result)
@@ -520,7 +554,7 @@ void witness_after(const char *family, const int64_t *args, int64_t result)
             result == PTHREAD_BARRIER_SERIAL_THREAD)
             sync_address(pointer(args[0]), ACQUIRES, result == EOWNERDEAD);
     } else {
-        sync_other(family, args, ACQUIRES);
+        sync_other(family, args, result, ACQUIRES);
     }
 }
 

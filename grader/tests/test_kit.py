@@ -55,9 +55,11 @@ def selftest_lab() -> Lab:
 
 
 @pytest.mark.skipif(not (ROOT / "common" / "tests").is_dir(), reason="no common/tests")
-@pytest.mark.parametrize("way", ("native", "witness", "valgrind"))
-def test_the_judges_own_tests(way, isolation):
-    lab = replace(selftest_lab(), witness=way == "witness")
+@pytest.mark.parametrize("way", ("native", "witness", "clang", "valgrind"))
+def test_the_judges_own_tests(way, isolation, monkeypatch):
+    if way == "clang":
+        monkeypatch.setenv("CC", shutil.which("clang") or pytest.skip("no clang"))
+    lab = replace(selftest_lab(), witness=way in ("witness", "clang"))
     score = grade_lab(Job(KIT, lab, lab.dir, isolation, quick=way != "valgrind"))
     failed = [f"{o.test.name} {o.status}: {o.message}"
               for o in score.outcomes if o.status != PASSED]
