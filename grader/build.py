@@ -331,6 +331,10 @@ def build_student(lab: Lab, submission: Submission, parts: KitParts,
     undefined = {name for kind, name in symbols if kind in "Uw"}
     errors = [*_not_defined(lab, parts.api, defined, symbols),
               *_forbidden(lab, undefined)]
+    unseen: List[str] = []
+    if lab.witness:
+        hidden, unseen = _out_of_sight(lab, place, symbols)
+        errors += hidden
     if errors:
         return failed(errors)
     errors = _link(lab, place, parts, defined)
@@ -338,7 +342,7 @@ def build_student(lab: Lab, submission: Submission, parts: KitParts,
         return failed(errors)
     out = place.folder / "out"
     return Build(judge, out / "subject", witness=out / "witness" if lab.witness else None,
-                 warnings=_messages(diagnostics, "warning"),
+                 warnings=(*_messages(diagnostics, "warning"), *unseen),
                  missing_calls=_missing_calls(lab, undefined))
 
 
@@ -365,6 +369,9 @@ def _compile_script(lab: Lab, place: Place) -> str:
         objects = " ".join(f"'{obj}/{name}.o'" for name in lab.files)
         lines.append(f"ld -r -o '{obj}/{variant}.o' {objects}" if len(lab.files) > 1
                      else f"mv {objects} '{obj}/{variant}.o'")
+    if lab.witness:
+        lines += [f"'{cc}' {' '.join(STUDENT_FLAGS)} -w -E '{name}' -o '{obj}/{name}.i'"
+                  for name in lab.files]
     return "\n".join([*lines, f"nm '{obj}/student.o'"])
 
 
@@ -399,6 +406,44 @@ def _not_defined(lab: Lab, api: Sequence[str], defined: Set[str],
     return [f"{name} is static in {where}: the tests can't call it" if name in private
             else f"{name} is not defined in {where}"
             for name in api if name not in defined]
+
+
+_MARKER = re.compile(r'# (\d+) "([^"]*)"')
+_MAX_PREPROCESSED = 8 << 20
+
+
+def _out_of_sight(lab: Lab, place: Place, symbols: Sequence[Tuple[str, str]]
+                  ) -> Tuple[List[str], List[str]]:
+    """(errors, warnings): what of the student's code the witness would not see."""
+    hidden = [f"{name} is a name that the compiler keeps for itself: choose another"
+              for kind, name in symbols
+              if kind not in "Uw" and name.startswith("__tsan_")]
+    unseen = []
+    for file in lab.files:
+        with (place.folder / "obj" / f"{file}.i").open("rb") as stream:
+            lines = text.decode(stream.read(_MAX_PREPROCESSED)).splitlines()
+        for where, line in _lines_of(file, lines):
+            if re.search(r"\b(no_sanitize\w*|__no_sanitize\w*|disable_sanitizer\w*)\b",
+                         line):
+                hidden.append(f"{where}: no_sanitize: the tests of this lab have to see "
+                              "every access to shared memory")
+            elif re.search(r"\b(asm|__asm|__asm__)\b", line):
+                unseen.append(f"{where}: inline assembly: the tests do not see what it "
+                              "does in shared memory; C11 atomics they do")
+    return hidden, unseen
+
+
+def _lines_of(file: str, preprocessed: Iterable[str]) -> Iterable[Tuple[str, str]]:
+    """("file.c:3", line) for the lines that come from that file itself."""
+    number, inside = 0, False
+    for line in preprocessed:
+        marker = _MARKER.match(line)
+        if marker:
+            number, inside = int(marker.group(1)), marker.group(2) == file
+            continue
+        if inside:
+            yield f"{file}:{number}", line
+        number += 1
 
 
 def _refers(call: str, undefined: Set[str]) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from grader import build, checkkit, discover, process, run, sandbox
 from grader.checkkit import labs
 from grader.errors import KitError
-from grader.model import BROKEN, CRASHED, PASSED, Kit
+from grader.model import BROKEN, CRASHED, NOT_BUILT, PASSED, Kit
 from grader.pipeline import Job, grade_lab
 from grader.tests.conftest import FIXTURES, ROOT
 from grader.tests.students import HONEST
@@ -31,10 +31,10 @@ def changed_kit(tiny_kit, tmp_path):
     return change
 
 
-def grade(kit, tmp_path, isolation, quick=True):
+def grade(kit, tmp_path, isolation, quick=True, source=""):
     folder = tmp_path / "submission"
     folder.mkdir()
-    (folder / "tiny.c").write_text(HONEST["right"].source)
+    (folder / "tiny.c").write_text(source + HONEST["right"].source)
     lab = discover.find_labs(kit)[0]
     return grade_lab(Job(kit, lab, folder, isolation, quick))
 
@@ -175,3 +175,33 @@ def test_isolation_that_is_asked_for_and_not_there(monkeypatch):
     monkeypatch.setattr(sandbox, "is_root", lambda: False)
     with pytest.raises(KitError, match="needs root"):
         run.choose_isolation("uid")
+
+
+@pytest.fixture
+def witness_kit(changed_kit):
+    return changed_kit("lab.toml", "[points]", "witness = true\n[points]")
+
+
+def test_a_lab_with_a_witness(witness_kit, tmp_path, isolation):
+    score = grade(witness_kit, tmp_path, isolation, quick=False)
+    assert score.score == 100, [o.message for o in score.outcomes]
+
+
+@pytest.mark.parametrize("line,says", (
+    ("void __tsan_read4(void *at) { (void)at; }", "keeps for itself"),
+    ("#define HIDE(x) __attribute__((no_sani##x))\nHIDE(tize_thread) static void f(void) {}",
+     "no_sanitize: the tests of this lab have to see"),
+))
+def test_code_that_hides_from_the_witness_is_not_built(line, says, witness_kit, tmp_path,
+                                                       isolation):
+    score = grade(witness_kit, tmp_path, isolation, source=f"{line}\n")
+    assert score.status == NOT_BUILT
+    assert says in "\n".join(score.build_errors)
+
+
+def test_inline_assembly_is_told(witness_kit, tmp_path, isolation):
+    line = '#define PAUSE __asm__ volatile("")\nvoid f(void);\nvoid f(void) { PAUSE; }\n'
+    score = grade(witness_kit, tmp_path, isolation, source=line)
+    assert score.passed == 4
+    assert any(warning.startswith("tiny.c:3: inline assembly")
+               for warning in score.build_warnings), score.build_warnings
