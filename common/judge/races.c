@@ -69,6 +69,7 @@ struct reading {
     int ntasks;
     struct object *objects;
     struct cell *cells;
+    size_t nobjects, ncells;
     const struct event *first, *second; /* the race found */
     const char *why;                    /* which order is too weak, or NULL */
 };
@@ -112,44 +113,45 @@ static size_t hash(uint64_t a, uint64_t b, uint64_t c, size_t places)
     return (size_t)(x ^ (x >> 29)) & (places - 1);
 }
 
+/* A table is never more than 3/4 full: the search ends soon. */
 static struct object *object_of(struct reading *r, const struct event *e)
 {
     size_t at = hash(e->space, e->object, e->offset, OBJECTS);
+    struct object *o = &r->objects[at];
 
-    for (size_t i = 0; i < OBJECTS; i++) {
-        struct object *o = &r->objects[(at + i) & (OBJECTS - 1)];
-
-        if (!o->used)
-            *o = (struct object){.used = true,
-                                 .space = e->space,
-                                 .object = e->object,
-                                 .offset = e->offset,
-                                 .last = -1};
-        if (o->space == e->space && o->object == e->object &&
-            o->offset == e->offset)
-            return o;
+    while (o->used && (o->space != e->space || o->object != e->object ||
+                       o->offset != e->offset))
+        o = &r->objects[++at & (OBJECTS - 1)];
+    if (!o->used) {
+        if (r->nobjects++ == OBJECTS / 4 * 3)
+            fail_full("locks and atomic variables");
+        *o = (struct object){.used = true,
+                             .space = e->space,
+                             .object = e->object,
+                             .offset = e->offset,
+                             .last = -1};
     }
-    fail_full("locks and atomic variables");
+    return o;
 }
 
 static struct cell *cell_of(struct reading *r, const struct event *e,
                             uint64_t number)
 {
     size_t at = hash(e->space, e->object, number, CELLS);
+    struct cell *c = &r->cells[at];
 
-    for (size_t i = 0; i < CELLS; i++) {
-        struct cell *c = &r->cells[(at + i) & (CELLS - 1)];
-
-        if (!c->used)
-            *c = (struct cell){.used = true,
-                               .space = e->space,
-                               .object = e->object,
-                               .number = number};
-        if (c->space == e->space && c->object == e->object &&
-            c->number == number)
-            return c;
+    while (c->used && (c->space != e->space || c->object != e->object ||
+                       c->number != number))
+        c = &r->cells[++at & (CELLS - 1)];
+    if (!c->used) {
+        if (r->ncells++ == CELLS / 4 * 3)
+            fail_full("bytes of shared memory in use");
+        *c = (struct cell){.used = true,
+                           .space = e->space,
+                           .object = e->object,
+                           .number = number};
     }
-    fail_full("bytes of shared memory in use");
+    return c;
 }
 
 /* ---- accesses ----------------------------------------------------------- */
