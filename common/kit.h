@@ -183,9 +183,11 @@ struct give {
  *                                  on once the test says let_go(s, "sending")
  *     HOLD_AFTER("shm_open", 1, "made")    the same, when the call has been
  *                                  made and before the code sees its result
- *     HOLD("store", 3, "half")     before its 3rd store to shared memory;
- *                                  "load" and "atomic" likewise, in a lab
- *                                  with a witness (below)
+ *     HOLD("store", 3, "half")     before its 3rd store to shared memory, in
+ *                                  a lab with a witness (below); "load" and
+ *                                  "atomic" likewise, of which "=atomic_load",
+ *                                  "=atomic_store" and "=atomic_rmw" are
+ *                                  members
  *     SPURIOUS(1, 2)               the 1st and 2nd wait for a condition end
  *                                  without a signal, as POSIX allows
  */

@@ -136,6 +136,15 @@ static uint64_t place_of(const void *return_address)
     return (uint64_t)((const char *)return_address - __executable_start) - 1;
 }
 
+/* What HOLD() calls an access. */
+static const struct {
+    const char *name, *family;
+} names[] = {[EVENT_LOAD] = {"load", "load"},
+             [EVENT_STORE] = {"store", "store"},
+             [EVENT_ATOMIC_LOAD] = {"atomic_load", "atomic"},
+             [EVENT_ATOMIC_STORE] = {"atomic_store", "atomic"},
+             [EVENT_ATOMIC_RMW] = {"atomic_rmw", "atomic"}};
+
 struct access {
     struct event event;
     const char *gate; /* of HOLD_AFTER */
@@ -158,11 +167,8 @@ static struct access begin(const volatile void *at, size_t size, int kind,
                          at);
 
     int64_t args[] = {(int64_t)a.event.offset, (int64_t)size};
-    const char *name = kind == EVENT_LOAD    ? "load"
-                       : kind == EVENT_STORE ? "store"
-                                             : "atomic";
 
-    a.gate = shim_stop(name, name, args, 2);
+    a.gate = shim_stop(names[kind].name, names[kind].family, args, 2);
     if (kind == EVENT_STORE || kind == EVENT_ATOMIC_STORE ||
         kind == EVENT_ATOMIC_RMW)
         add_event(a.event);

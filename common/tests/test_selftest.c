@@ -1246,7 +1246,7 @@ TEST(order, a_process_is_held_at_a_store)
         return;
 
     struct subject *s = START(store_note, SHARE("note", n),
-                              HOLD("atomic", 1, "written, not said"));
+                              HOLD("=atomic_store", 1, "written, not said"));
 
     await(s, "written, not said");
     EXPECT(strcmp(n->text, "news") == 0, "the text", "none");

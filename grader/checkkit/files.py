@@ -44,7 +44,7 @@ def _unexpected(kit: Kit, labs: Sequence[Lab]) -> List[str]:
     """Files that the layout has no place for."""
     patterns = ["handouts/README.md", "handouts/figures/*.dot", "handouts/figures/*.svg",
                 "common/*.[ch]", "common/judge/*.[ch]", "common/subject/*.[ch]",
-                "common/tests/*.[ch]", "common/tests/lab.toml"]
+                "common/tests/*.[ch]", "common/tests/*.pml"]
     for lab in labs:
         home = f"labs/{lab.id}"
         patterns += [f"{home}/lab.toml", f"{home}/{lab.base}.h", f"{lab.handout}",
