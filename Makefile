@@ -23,6 +23,7 @@ demos := $(addprefix demo,$(numbers))
 # STRICT=1           exit 1 when points were lost
 # JSON=file          where the report goes (build/report.json)
 # JOBS=n             so many labs at a time
+# QUICK=1            make bench in under 10 s, and rougher
 # ISOLATION=kind     auto, namespaces, uid or none
 lab_options = $(foreach n,$(LAB),--lab $(n))
 test_options = $(if $(TEST),--test "$(TEST)")
@@ -35,9 +36,10 @@ ifneq ($(filter setup,$(MAKECMDGOALS)),)
 first := setup
 endif
 # The kit's own tests need more packages than grading does.
-setup_for := $(if $(filter test check-kit figures bench-grader,$(MAKECMDGOALS)),all,run)
+setup_for := $(if $(filter test check-kit figures bench-grader,$(MAKECMDGOALS)),all,\
+	$(if $(filter bench,$(MAKECMDGOALS)),bench,run))
 
-goals := grade debug doctor test check-kit stubs figures bench-grader
+goals := grade debug doctor bench test check-kit stubs figures bench-grader
 .PHONY: help setup clean $(goals) $(labs) $(demos)
 $(goals) $(labs) $(demos): | $(first)
 
@@ -71,6 +73,10 @@ $(demos): ## build the demo program of lab N and say how to run it
 
 lab% demo%: # a number that no lab has
 	@$(grader) grade --quick --lab "$(patsubst demo%,%,$(@:lab%=%))"
+
+bench: ## messages against shared memory, measured: a table and a plot
+	@$(grader) bench $(from_option) $(if $(QUICK),--quick) \
+		$(if $(JSON),--json "$(JSON)") $(if $(ISOLATION),--isolation $(ISOLATION))
 
 doctor: ## what this machine can and cannot do
 	@$(grader) doctor

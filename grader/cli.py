@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name")
     _add_grade(commands)
     _add_check_kit(commands)
+    _add_bench(commands)
     _add(commands, "doctor", _doctor, "say what this machine can and cannot do")
     for name, command, what in (
             ("stubs", _stubs, "make the stubs in labs/ from solutions/"),
@@ -122,6 +123,19 @@ def _add_check_kit(commands) -> None:
     _add_labs_and_jobs(parser)
     parser.add_argument("--repeat", type=_positive, default=1, metavar="N",
                         help="grade each solution and mistake so many times")
+
+
+def _add_bench(commands) -> None:
+    parser = _add(commands, "bench", _bench,
+                  "measure messages against shared memory through the labs' code")
+    _add_from(parser)
+    parser.add_argument("--quick", action="store_true", help="under 10 s, and rougher")
+    parser.add_argument("--json", type=Path, metavar="FILE",
+                        help="where the figures go, with the plot beside them "
+                        "(default: build/bench.json)")
+    parser.add_argument("--isolation", default="auto",
+                        choices=("auto", "namespaces", "uid", "none"),
+                        help="how the labs' code is kept apart from the machine")
 
 
 # ---------------------------------------------------------------- commands
@@ -197,6 +211,16 @@ def _check_kit(options: argparse.Namespace) -> int:
     kit = discover.find_kit(options.kit)
     return checkkit.main(kit, options.lab, run.choose_isolation(options.isolation),
                          options.jobs or pipeline.cores(), options.repeat)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from grader import discover, measure, run
+    from grader.report.style import stdout_style
+
+    kit = discover.find_kit(options.kit)
+    folder = options.folder if options.folder is not None else kit.root / "labs"
+    return measure.main(kit, folder, options.json, options.quick,
+                        run.choose_isolation(options.isolation), stdout_style())
 
 
 def _doctor(options: argparse.Namespace) -> int:

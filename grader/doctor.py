@@ -205,6 +205,8 @@ def _useful() -> List[Finding]:
         _ptrace(),
         _program("clang", "clang", ["clang", "--version"], False, "make test"),
         _program("dot", "graphviz", ["sh", "-c", "dot -V 2>&1"], False, "make figures"),
+        _program("gnuplot", "gnuplot-nox", ["gnuplot", "--version"], False,
+                 "the plot of make bench"),
         _program("patch", "patch", ["patch", "--version"], False, "make check-kit"),
         _module("pytest", "python3-pytest", False, "make test"),
         _module("jsonschema", "python3-jsonschema", False, "make check-kit"),

@@ -2,6 +2,7 @@
 # Installs what grader/packages.txt names and this machine lacks.
 #
 #     setup.sh run     what grading needs
+#     setup.sh bench   and what the plot of make bench needs
 #     setup.sh all     and what the kit's own tests need
 #
 # As root, or with sudo; otherwise it prints the one line to run and fails.
@@ -17,7 +18,8 @@ wanted() {
         '# section: '*) section=${line#'# section: '} ;;
         '' | '#'*) ;;
         *)
-            if [ "$what" = all ] || [ "$section" = run ]; then
+            if [ "$what" = all ] || [ "$section" = run ] ||
+                [ "$section" = "$what" ]; then
                 echo "${line%%[ #]*}"
             fi
             ;;

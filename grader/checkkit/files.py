@@ -44,6 +44,7 @@ def _unexpected(kit: Kit, labs: Sequence[Lab]) -> List[str]:
     """Files that the layout has no place for."""
     patterns = ["handouts/README.md", "handouts/figures/*.dot", "handouts/figures/*.svg",
                 "common/*.[ch]", "common/judge/*.[ch]", "common/subject/*.[ch]",
+                "common/bench/*.[ch]",
                 "common/tests/*.[ch]", "common/tests/*.pml"]
     for lab in labs:
         home = f"labs/{lab.id}"

@@ -13,6 +13,7 @@ from typing import List
 import pytest
 
 from grader import build, checkkit, discover, run
+from grader.measure.mechanisms import MECHANISMS
 from grader.model import CallRules, Group, Lab, PASSED, TestSpec
 from grader.pipeline import Job, grade_lab
 from grader.tests.conftest import ROOT
@@ -24,10 +25,13 @@ needs_solutions = pytest.mark.skipif(not HAS_SOLUTIONS, reason="a kit without so
 
 
 def c_files() -> List[Path]:
-    """All but what is wrong on purpose (data/)."""
+    """All but what is wrong on purpose (data/), and drivers of `make bench` for
+    a lab that this kit is without."""
+    without = {f"drive_{m.base}.c" for m in MECHANISMS} - {
+        f"drive_{lab.base}.c" for lab in LABS}
     return sorted(path for top in ("common", "labs", "solutions", "grader")
                   for path in (ROOT / top).rglob("*.[ch]")
-                  if "data" not in path.parts)
+                  if "data" not in path.parts and path.name not in without)
 
 
 def named(paths) -> List[str]:
@@ -122,6 +126,8 @@ def extra_flags(path: Path) -> List[str]:
 def includes_of(path: Path) -> List[str]:
     parts = path.relative_to(ROOT).parts
     home = ["-I" + str(path.parent)]
+    if path.parent == ROOT / "common" / "bench":
+        return home + [f"-I{lab.dir}" for lab in LABS]
     return home + ["-Ilabs/" + parts[1]] if parts[0] == "solutions" else home
 
 
