@@ -180,7 +180,7 @@ def mapping(rows: Sequence[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
     ratios = []
     for copied, mapped in zip(by_name["ring_copied"]["sizes"],
                               by_name["ring_mapped"]["sizes"]):
-        if copied["stream"] and mapped["stream"]:
+        if copied["stream"] and mapped["stream"] and copied["apart"] == mapped["apart"]:
             ratios.append({"size": copied["size"], "faster": _median([
                 mapped["stream"]["messages_per_s"]
                 / max(1e-9, copied["stream"]["messages_per_s"])])})

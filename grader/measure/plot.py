@@ -58,21 +58,22 @@ def script(data: Dict[str, Any], terminal: str, out: Path) -> str:
     ticks = ", ".join(f'"{SIZE_NAMES[size]}" {size}' for size in SIZES)
     lines += [
         f"set multiplot title {_quoted(_title(data))}",
-        "set logscale xy", f"set xtics ({ticks})", "set xrange [48:1400000]",
-        'set xlabel "size of a message"', "set grid xtics ytics lc rgb '#dddddd'",
+        "set logscale xy", f"set xtics ({ticks})", "set xrange [48:1600000]",
+        'set xlabel "size of a message"', "set grid xtics ytics lt 1 lw 0.6 lc rgb '#d8d8d8'",
+        "set style textbox opaque noborder margins 0.3,0.2",
         "set border 3 lc rgb '#777777'", "set tics nomirror textcolor rgb '#333333'",
         "set tmargin at screen 0.84", "set bmargin at screen 0.28",
         'set format y "%g"', "set key off",
         *_panel("a round trip, in us (less is better)", 0.07, 0.48),
         _plot([_curve(row, "2") for row in rows]),
         *_panel("one way, in GB a second (more is better)", 0.57, 0.98),
-        "set key at screen 0.5, screen 0.02 center bottom horizontal maxcols 5 samplen 2",
+        "set key at screen 0.5, screen 0.02 center bottom vertical maxrows 3 samplen 2",
     ]
     lines += _mapping(data)
     lines.append(_plot([
         _between(data), *(_curve(row, "3") for row in rows),
         '$memcpy using 1:2 with lines dt 2 lw 1.5 lc rgb "#000000" '
-        'title "memcpy, one core"']))
+        'title "memcpy"']))
     return "\n".join([*filter(None, lines), "unset multiplot"]) + "\n"
 
 
@@ -138,7 +139,7 @@ def _between(data: Dict[str, Any]) -> Optional[str]:
     if len(_pairs(data)) < 2:
         return None
     return ("$between using 1:2:3 with filledcurves below fc rgb '#a3123a' "
-            "fs transparent solid 0.13 title 'mapping beats copying'")
+            "fs transparent solid 0.13 title 'mapping wins'")
 
 
 def _mapping(data: Dict[str, Any]) -> List[str]:
@@ -148,11 +149,13 @@ def _mapping(data: Dict[str, Any]) -> List[str]:
         return []
     rates = {size: max(copied, mapped) for size, copied, mapped in _pairs(data)}
     lines = [f"set label '{entry['faster']:.1f}x' at {entry['size']},{rates[entry['size']]}"
-             " center offset 0,0.9 tc rgb '#a3123a'" for entry in found["ratios"]]
+             f" {'left' if entry['size'] == SIZES[0] else 'center'} offset 0,1 boxed front"
+             " tc rgb '#a3123a'" for entry in found["ratios"]]
     size = found["wins_from_bytes"]
     if size is None or size <= SIZES[0]:
         return lines
+    side = "left offset 0.6,0" if size < 4096 else "right offset -0.6,0"
     return lines + [
         f"set arrow 1 from {size}, graph 0 to {size}, graph 1 nohead dt 3 lc rgb '#a3123a'",
-        f"set label 1 'mapping wins from {size_words(size)}' at {size}, graph 0.04 "
-        "offset 0.6,0 tc rgb '#a3123a'"]
+        f"set label 99 'mapping wins from {size_words(size)}' at {size}, graph 0.04 "
+        f"{side} tc rgb '#a3123a'"]

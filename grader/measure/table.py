@@ -69,7 +69,9 @@ def _gb(size: int, ns: Optional[float]) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that count, and no more than that."""
+    """Three digits that count, and no more than four characters or five."""
+    if value >= 9999.5:
+        return f"{value / 1000:.0f}k"
     if value >= 99.95:
         return f"{value:.0f}"
     if value >= 9.995:
@@ -191,7 +193,8 @@ def _against_the_kernel(data: Dict[str, Any]) -> List[str]:
 def size_words(size: int) -> str:
     for unit, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
         if size >= unit:
-            return f"{size / unit:.3g} {name}"
+            number = size / unit
+            return f"{number:.0f} {name}" if number >= 10 else f"{number:.2g} {name}"
     return f"{size} B"
 
 
@@ -208,9 +211,9 @@ def _notes(data: Dict[str, Any]) -> List[str]:
     lines += _wrapped(
         "The note's count is priced with this machine's system call and memcpy. It has "
         f"no price for waking a sleeper, {_us(data['limits']['wake_round_trip_ns'])} us of "
-        "each round trip in which both fall asleep. The two processes stamp each cache line of a "
-        "message and compare it on arrival, within the measured time; before that, "
-        "messages of random bytes were compared whole.")
+        "each round trip in which both fall asleep. Within the measured time the sender writes "
+        "each message whole and stamps its cache lines, and the receiver compares the "
+        "stamps; before that, messages of random bytes were compared byte by byte.")
     return lines
 
 

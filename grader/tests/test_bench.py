@@ -95,6 +95,13 @@ def test_rounds_with_the_cores_apart_are_left_out(figures):
     assert "32 of 96 measurements are left out" in table.render(data, PLAIN)
 
 
+def test_what_was_measured_with_the_cores_apart_is_not_compared(figures):
+    for each in figures.sizes["ring_copied", 1024]:
+        each["line_ns"] = 300
+    found = made(figures)["mapping"]["ratios"]
+    assert [entry["size"] for entry in found] == [64, 65536, 1 << 20]
+
+
 def test_figures_from_cores_apart_alone_are_marked(figures):
     for each in figures.sizes["tcp", 1024]:
         each["line_ns"] = 300
@@ -163,6 +170,13 @@ def test_what_is_missing_is_said(figures):
     assert "TCP loopback: does not build: sockets.c:3: error" in shown
     assert "POSIX queue: at 1 MiB, not done after 3.0 s" in shown
     assert "pipe: at 64 B, pipe_call failed with EIO" in shown
+
+
+@pytest.mark.parametrize("value,shown", (
+    (0.0234, "0.02"), (9.996, "10.0"), (12.34, "12.3"), (99.96, "100"), (9999.2, "9999"),
+    (14673.0, "15k"), (1234567.0, "1235k")))
+def test_numbers_fit(value, shown):
+    assert table._number(value) == shown
 
 
 def test_nothing_measured_at_all():
@@ -274,7 +288,10 @@ BODIES = {
     "error": "errno = EIO; return -1;",
     "stub": "errno = ENOSYS; return -1;",
 }
-SHORT = runs.Plan(rounds=1, budget_ms=1, late_ms=600, total_s=5)
+# Whoever hangs costs so long; whoever does not must be done by then, whatever
+# else runs here.
+SHORT = runs.Plan(rounds=1, budget_ms=1, late_ms=2000, total_s=5)
+PATIENT = runs.Plan(rounds=1, budget_ms=1, late_ms=30_000, total_s=5)
 
 
 @pytest.fixture
@@ -295,11 +312,11 @@ def bench(tmp_path, monkeypatch, capfd, left_behind):
             link.symlink_to(target)
         except FileExistsError:  # from another worker, or the last time
             pass
-    monkeypatch.setattr(runs, "QUICK", SHORT)
     folder = tmp_path / "submission"
     folder.mkdir()
 
-    def bench(sources, kind="auto"):
+    def bench(sources, kind="auto", plan=SHORT):
+        monkeypatch.setattr(runs, "QUICK", plan)
         for name, source in sources.items():
             (folder / name).write_text(source)
         path = tmp_path / "out" / "bench.json"
@@ -318,7 +335,7 @@ def pipes(body=""):
 
 
 def test_a_quick_run(bench):
-    status, data, shown = bench(pipes())
+    status, data, shown = bench(pipes(), plan=PATIENT)
     found = row(data, "pipe")
     assert status == 0 and found["status"] == "measured" and found["message"] == ""
     for cell in found["sizes"]:
@@ -338,12 +355,12 @@ def test_with_less_isolation(bench, kind):
         run.choose_isolation(kind)
     except Exception:
         pytest.skip("needs root")
-    assert row(bench(pipes(), kind)[1], "pipe")["status"] == "measured"
+    assert row(bench(pipes(), kind, PATIENT)[1], "pipe")["status"] == "measured"
 
 
 @pytest.mark.parametrize("what,good,says", (
     ("hangs", 1, "pipe_recv by the server"),
-    ("spins", 1, "not done after 0.6 s"),
+    ("spins", 1, "not done after 2.0 s"),
     ("damages", 0, "byte 32 of a message of 64 arrived changed, seen after pipe_recv"),
     ("crashes", 2, "killed by SIGSEGV in or after pipe_recv"),
     ("exits", 0, "the server exited with status 0 in or after pipe_recv"),
@@ -355,7 +372,7 @@ def test_code_that_is_wrong(bench, what, good, says):
     found = row(data, "pipe")
     assert [bool(cell["round_trip"]) for cell in found["sizes"]].count(True) >= good
     assert found["status"] == ("partly" if good else "failed")
-    assert status == (0 if good else 1)
+    assert status == 0
     assert any(says in cell["error"] for cell in found["sizes"]), found["sizes"]
     assert says in shown
 
@@ -364,7 +381,7 @@ def test_a_stub_is_not_written_yet(bench):
     status, data, shown = bench(pipes(BODIES["stub"]))
     found = row(data, "pipe")
     assert (found["status"], found["message"]) == ("not_written", "pipe_recv")
-    assert status == 1 and "not written yet: pipe_recv" in shown
+    assert status == 0 and "not written yet: pipe_recv" in shown
 
 
 @pytest.mark.parametrize("source,says", (
@@ -374,7 +391,7 @@ def test_a_stub_is_not_written_yet(bench):
 ))
 def test_code_that_is_no_program(bench, source, says):
     status, data, shown = bench({"pipes.c": source})
-    assert row(data, "pipe")["status"] == "failed" and status == 1
+    assert row(data, "pipe")["status"] == "failed" and status == 0
     assert says in row(data, "pipe")["message"] and says in shown
 
 
@@ -387,7 +404,7 @@ uint64_t now_ns(void) { return 7; }
 struct pair *pair;
 """
     sources = {"pipes.c": pipes()["pipes.c"] + more}
-    assert row(bench(sources)[1], "pipe")["status"] == "measured"
+    assert row(bench(sources, plan=PATIENT)[1], "pipe")["status"] == "measured"
 
 
 def test_the_labs_stubs(bench):
@@ -407,7 +424,8 @@ def test_the_solutions(bench):
     files = [path for path in (ROOT / "solutions").glob("lab*/*.c")
              if path.stem in {m.base for m in MECHANISMS}
              and list((ROOT / "labs" / path.parent.name).glob("lab.toml"))]
-    _, data, shown = bench({path.name: path.read_text() for path in files})
+    _, data, shown = bench({path.name: path.read_text() for path in files},
+                           plan=PATIENT)
     for found in data["mechanisms"]:
         if f"{found['lab']}.c" in {path.name for path in files}:
             assert (found["status"], found["message"]) == ("measured", ""), shown
