@@ -137,14 +137,20 @@ ssize_t sysvq_recv(int qid, long type, void *data, size_t cap, long *got_type);
  *
  * The data of a request is a struct request_head and then the request's bytes;
  * the data of a reply is a struct reply_head and then the reply's bytes.
- * `number` tells a client's calls apart: it is the request's, and another one
- * in each call.  A reply with another number is an answer to a call that the
- * client gave up (or to a dead process that had the same id): it is dropped.
+ * `number` tells calls apart: it is the request's, and another one in each
+ * call of a process.  Process ids come again, so a process does not begin with
+ * the number that others began with; the time in nanoseconds is a start.  A
+ * reply with another number is an answer to a call that the client gave up (or
+ * to a dead process that had the same id): it is dropped.
+ *
+ * A queue holds 16384 bytes (msgmnb), requests and replies together.  When
+ * clients fill it with requests, there is no room for a reply, and everybody
+ * waits: have no more clients than fit.
  */
 #define SYSVQ_REQUEST 0x40000000L /* process ids are at most 4194304 */
 
 struct request_head {
-    int32_t from;    /* the client's process id */
+    int32_t from;    /* the client's process id, in a fork the child's */
     uint32_t number; /* of this call */
 };
 
@@ -181,8 +187,10 @@ int sysvq_call(int qid, const void *req, size_t req_size, void *rep, size_t cap,
  *         -1 with errno, which then is what the client's call fails with.
  * n       how many requests; 0: none
  *
- * Messages that are no requests stay in the queue.  One that is no whole
- * request (shorter than its head) is dropped and not counted.
+ * Messages that are no requests stay in the queue.  A request that can't be
+ * answered (shorter than its head, or `from` below 1) is dropped and not
+ * counted.  The reply waits for room while the queue is full.  Whether a client
+ * that does not exist any more is sent one is left to you.
  *
  * Returns 0, or -1 with errno:
  *   EIDRM   the queue was removed meanwhile

@@ -12,8 +12,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/ipc.h>
+#include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -248,13 +250,27 @@ TEST(queue, destroying_what_is_gone_is_an_error)
  * Group types: sysvq_send and sysvq_recv
  */
 
+/* The same bytes, with a page behind them that can't be read. */
+HELPER const void *before_a_wall(const void *data, size_t size)
+{
+    size_t page = (size_t)getpagesize();
+    size_t whole = (size + page - 1) / page * page;
+    char *at = mmap(NULL, whole + page, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (at == MAP_FAILED || mprotect(at + whole, page, PROT_NONE) == -1)
+        exit(1);
+    return memcpy(at + whole - size, data, size);
+}
+
 SCENARIO(send)
 {
     size_t size;
     const void *data = given_bytes("data", &size);
 
-    CALL("send", sysvq_send((int)given_int("id"), (long)given_int("type"),
-                            size == 0 ? NULL : data, size));
+    CALL("send",
+         sysvq_send((int)given_int("id"), (long)given_int("type"),
+                    size == 0 ? NULL : before_a_wall(data, size), size));
 }
 
 TEST(types, send_delivers_the_type_and_exactly_these_bytes)
@@ -356,20 +372,6 @@ TEST(types, send_survives_signals)
     expect_return(s, "send", 0);
     EXPECT(take(id, 4, &p) == 4, "the message", "another one");
     expect_queued(id, 0);
-}
-
-TEST(types, a_removed_queue_wakes_who_waits)
-{
-    int id = make_queue(new_key());
-
-    narrow(id, 10);
-    put(id, 3, "0123456789", 10);
-    struct subject *s =
-        START(send, INT("id", id), INT("type", 4), BYTES("data", "news", 4));
-    await_blocked(s, "msgsnd");
-    REQUIRE(msgctl(id, IPC_RMID, NULL) == 0);
-    finish(s);
-    expect_error(s, "send", EIDRM);
 }
 
 #define ROOM 200
@@ -529,6 +531,26 @@ TEST(types, recv_survives_signals)
     expect_queued(id, 3);
 }
 
+TEST(types, a_removed_queue_wakes_who_waits)
+{
+    int id = make_queue(new_key());
+
+    narrow(id, 10);
+    put(id, 3, "0123456789", 10);
+    struct subject *s =
+        START(send, INT("id", id), INT("type", 4), BYTES("data", "news", 4));
+    await_blocked(s, "msgsnd");
+    REQUIRE(msgctl(id, IPC_RMID, NULL) == 0);
+    finish(s);
+    expect_error(s, "send", EIDRM);
+    id = make_queue(new_key());
+    s = start_receive(id, 4, ROOM);
+    await_blocked(s, "msgrcv");
+    REQUIRE(msgctl(id, IPC_RMID, NULL) == 0);
+    finish(s);
+    expect_error(s, "recv", EIDRM);
+}
+
 /* ------------------------------------------------------------------------
  * Group call: sysvq_call and sysvq_serve
  */
@@ -676,6 +698,59 @@ TEST(call, each_call_has_a_number_of_its_own)
     expect_return(s, "call", 0);
 }
 
+/* Two processes one after the other; they could have had one id. */
+TEST(call, each_process_begins_with_another_number)
+{
+    int id = make_queue(new_key());
+    uint32_t numbers[2];
+
+    for (int i = 0; i < 2; i++) {
+        struct subject *s = start_call(id, "?", 1, ROOM);
+        numbers[i] = take_request(s, id, "?", 1);
+        put_reply(id, (long)got_int(s, "pid"), 0, numbers[i], "", 0);
+        finish(s);
+        expect_return(s, "call", 0);
+    }
+    EXPECT(numbers[0] != numbers[1],
+           "another number in another process's first call",
+           "both begin with %u: had the first one died, and the second got its "
+           "process id, it would take the first one's reply",
+           numbers[0]);
+}
+
+SCENARIO(call_and_fork)
+{
+    char rep[ROOM];
+    ssize_t len;
+    int id = (int)given_int("id");
+
+    tell_int("pid", getpid());
+    CALL("parent", sysvq_call(id, "1", 1, rep, sizeof(rep), &len));
+    pid_t child = fork();
+    if (child == 0) {
+        tell_int("pid", getpid());
+        reached("forked");
+        CALL("call", sysvq_call(id, "2", 1, rep, sizeof(rep), &len));
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+}
+
+TEST(call, a_forked_child_calls_under_its_own_id)
+{
+    int id = make_queue(new_key());
+    struct subject *s = START(call_and_fork, INT("id", id));
+    uint32_t number = take_request(s, id, "1", 1);
+
+    put_reply(id, (long)got_int(s, "pid"), 0, number, "", 0);
+    await(s, "forked");
+    number = take_request(s, id, "2", 1);
+    put_reply(id, (long)got_int(s, "pid"), 0, number, "", 0);
+    finish(s);
+    expect_return(s, "parent", 0);
+    expect_return(s, "call", 0);
+}
+
 TEST(call, call_fails_with_the_handlers_errno)
 {
     int id = make_queue(new_key());
@@ -746,6 +821,12 @@ SCENARIO(serve)
          sysvq_serve((int)given_int("id"), turn_round, (int)given_int("n")));
 }
 
+/* A client that exists: another process than the judge, which is one too. */
+SCENARIO(exist)
+{
+    wait_for("go");
+}
+
 /* The judge as a client, whatever its process id. */
 HELPER void put_request(int id, int32_t from, uint32_t number, const void *req,
                         size_t size)
@@ -781,7 +862,8 @@ HELPER void expect_reply(int id, int32_t to, int err, uint32_t number,
 TEST(serve, serve_answers_each_client_under_its_own_id)
 {
     int id = make_queue(new_key());
-    int32_t a = 2000000 + (int32_t)random_below(1000), b = a + 1;
+    struct subject *other = START(exist, NOTHING);
+    int32_t a = getpid(), b = subject_pid(other);
     uint32_t number;
 
     fill_random(&number, sizeof(number));
@@ -795,19 +877,21 @@ TEST(serve, serve_answers_each_client_under_its_own_id)
     expect_reply(id, a, 0, number, "cba", 3);
     expect_reply(id, a, 0, number + 1, "", 0);
     expect_queued(id, 0);
+    let_go(other, "go");
+    finish(other);
 }
 
 TEST(serve, serve_sends_the_handlers_errno_back)
 {
     int id = make_queue(new_key());
 
-    put_request(id, 2000000, 7, "no", 2);
-    put_request(id, 2000000, 8, "yes", 3);
+    put_request(id, getpid(), 7, "no", 2);
+    put_request(id, getpid(), 8, "yes", 3);
     struct subject *s = START(serve, INT("id", id), INT("n", 2));
     finish(s);
     expect_return(s, "serve", 0);
-    expect_reply(id, 2000000, ERANGE, 7, "", 0);
-    expect_reply(id, 2000000, 0, 8, "sey", 3);
+    expect_reply(id, getpid(), ERANGE, 7, "", 0);
+    expect_reply(id, getpid(), 0, 8, "sey", 3);
 }
 
 TEST(serve, serve_takes_the_longest_request_and_reply)
@@ -818,11 +902,11 @@ TEST(serve, serve_takes_the_longest_request_and_reply)
     fill_random(req, sizeof(req));
     for (size_t i = 0; i < sizeof(req); i++)
         rep[i] = req[sizeof(req) - 1 - i];
-    put_request(id, 2000000, 7, req, sizeof(req));
+    put_request(id, getpid(), 7, req, sizeof(req));
     struct subject *s = START(serve, INT("id", id), INT("n", 1));
     finish(s);
     expect_return(s, "serve", 0);
-    expect_reply(id, 2000000, 0, 7, rep, sizeof(rep));
+    expect_reply(id, getpid(), 0, 7, rep, sizeof(rep));
 }
 
 TEST(serve, serve_leaves_replies_and_drops_what_is_no_request)
@@ -831,11 +915,13 @@ TEST(serve, serve_leaves_replies_and_drops_what_is_no_request)
 
     put(id, 5, "a reply for process 5", 21);
     put(id, SYSVQ_REQUEST, "x", 1);
-    put_request(id, 2000000, 7, "abc", 3);
+    put_request(id, 0, 5, "abc", 3);
+    put_request(id, -getpid(), 6, "abc", 3);
+    put_request(id, getpid(), 7, "abc", 3);
     struct subject *s = START(serve, INT("id", id), INT("n", 1));
     finish(s);
     expect_return(s, "serve", 0);
-    expect_reply(id, 2000000, 0, 7, "cba", 3);
+    expect_reply(id, getpid(), 0, 7, "cba", 3);
     expect_queued(id, 1);
 }
 
@@ -845,13 +931,13 @@ TEST(serve, serve_waits_for_requests_and_takes_n)
     struct subject *s = START(serve, INT("id", id), INT("n", 2));
 
     await_blocked(s, "msgrcv");
-    put_request(id, 2000000, 1, "ab", 2);
-    put_request(id, 2000000, 2, "cd", 2);
-    put_request(id, 2000000, 3, "ef", 2);
+    put_request(id, getpid(), 1, "ab", 2);
+    put_request(id, getpid(), 2, "cd", 2);
+    put_request(id, getpid(), 3, "ef", 2);
     finish(s);
     expect_return(s, "serve", 0);
-    expect_reply(id, 2000000, 0, 1, "ba", 2);
-    expect_reply(id, 2000000, 0, 2, "dc", 2);
+    expect_reply(id, getpid(), 0, 1, "ba", 2);
+    expect_reply(id, getpid(), 0, 2, "dc", 2);
     expect_queued(id, 1);
 }
 
@@ -860,7 +946,7 @@ TEST(serve, serve_of_nothing_takes_nothing)
 {
     int id = make_queue(new_key());
 
-    put_request(id, 2000000, 1, "ab", 2);
+    put_request(id, getpid(), 1, "ab", 2);
     struct subject *s = START(serve, INT("id", id), INT("n", 0));
     finish(s);
     expect_return(s, "serve", 0);
@@ -878,44 +964,72 @@ TEST(serve, serve_ends_when_the_queue_is_removed)
     expect_error(s, "serve", EIDRM);
 }
 
+/* The room that the request gave up is taken before the reply is sent. */
+TEST(serve, serve_waits_for_room_for_its_reply)
+{
+    char filler[100] = "";
+    struct packet p;
+    int id = make_queue(new_key());
+
+    narrow(id, sizeof(filler));
+    put_request(id, getpid(), 7, "abc", 3);
+    struct subject *s = START(serve, INT("id", id), INT("n", 1),
+                              HOLD("msgsnd", 1, "about to reply"));
+    await(s, "about to reply");
+    put(id, 5, filler, sizeof(filler));
+    let_go(s, "about to reply");
+    await_blocked(s, "msgsnd");
+    take(id, 5, &p);
+    finish(s);
+    expect_return(s, "serve", 0);
+    expect_reply(id, getpid(), 0, 7, "cba", 3);
+}
+
 #define CLIENTS 3
 #define CALLS   20
+#define ASKED   16 /* bytes of a request */
 
-/* Counts the replies that are not the request turned round. */
+/* Asks CALLS times, and tells all the replies in a row. */
 SCENARIO(ask_often)
 {
-    int id = (int)given_int("id"), wrong = 0, failed = 0;
+    int id = (int)given_int("id");
+    size_t size;
+    const char *req = given_bytes("req", &size);
+    char rep[CALLS * ASKED];
+    ssize_t len = 0;
 
-    for (int i = 0; i < CALLS; i++) {
-        char req[32], rep[64];
-        ssize_t len = -1;
-        int n = snprintf(req, sizeof(req), "%d asks for the %dth time",
-                         (int)getpid(), i);
-        if (sysvq_call(id, req, (size_t)n, rep, sizeof(rep), &len) == -1) {
-            failed++;
-            continue;
-        }
-        wrong += len != n;
-        for (int k = 0; k < n; k++)
-            wrong += rep[k] != req[n - 1 - k];
-    }
-    tell_int("failed", failed);
-    tell_int("wrong", wrong);
+    memset(rep, 0, sizeof(rep));
+    for (int i = 0; i < CALLS; i++, req += ASKED)
+        if (CALL("call", sysvq_call(id, req, ASKED, rep + i * ASKED, ASKED,
+                                    &len)) == -1 ||
+            len != ASKED)
+            break;
+    tell_int("len", len);
+    tell_bytes("replies", rep, sizeof(rep));
 }
 
 TEST(serve, replies_of_many_clients_never_cross)
 {
     int id = make_queue(new_key());
+    unsigned char req[CLIENTS][CALLS * ASKED], rep[CALLS * ASKED];
     struct subject *clients[CLIENTS];
     struct subject *server =
         START(serve, INT("id", id), INT("n", CLIENTS * CALLS), CHAOS(7));
 
+    fill_random(req, sizeof(req));
     for (int i = 0; i < CLIENTS; i++)
-        clients[i] = START(ask_often, INT("id", id), CHAOS(11 + i));
+        clients[i] = START(ask_often, INT("id", id),
+                           BYTES("req", req[i], sizeof(req[i])), CHAOS(11 + i));
     for (int i = 0; i < CLIENTS; i++) {
         finish(clients[i]);
-        expect_int(clients[i], "failed", 0);
-        expect_int(clients[i], "wrong", 0);
+        expect_return(clients[i], "call", 0);
+        expect_int(clients[i], "len", ASKED);
+        got_copy(clients[i], "replies", rep, sizeof(rep));
+        for (int k = 0; k < CALLS * ASKED; k++)
+            EXPECT(rep[k] == req[i][k / ASKED * ASKED + ASKED - 1 - k % ASKED],
+                   "each client's replies are those to its own requests",
+                   "client %d, call %d: the reply to another request", i + 1,
+                   k / ASKED + 1);
     }
     finish(server);
     expect_return(server, "serve", 0);
@@ -1026,6 +1140,26 @@ TEST(jobs, create_refuses_a_name_that_is_taken)
     expect_error(s, "q", EEXIST);
     expect_jobs(q, 1);
     mq_close(q);
+}
+
+SCENARIO(create_jobs_wrongly)
+{
+    const char *name = given_str("name");
+
+    CALL("maxmsg 0", jobq_create(name, 0, 64));
+    CALL("msgsize 0", jobq_create(name, 3, 0));
+    CALL("no slash", jobq_create(name + 1, 3, 64));
+}
+
+TEST(jobs, create_refuses_sizes_and_names_that_do_not_work)
+{
+    struct subject *s = START(create_jobs_wrongly, STR("name", new_name()));
+
+    finish(s);
+    expect_error(s, "maxmsg 0", EINVAL);
+    expect_error(s, "msgsize 0", EINVAL);
+    expect_error(s, "no slash", EINVAL);
+    expect_nothing_left(s);
 }
 
 TEST(jobs, opened_jobq_can_be_read_and_written)
@@ -1256,6 +1390,69 @@ TEST(put_get, put_waits_for_room_and_get_for_a_job)
     mq_close(q);
 }
 
+/* A signal every 20 ms.  The first one that finds the call under way does what
+ * the call waits for: it takes a job from a full queue, or puts one into an
+ * empty one. */
+enum { FAR_OFF_MS = 600000, HELP_US = 20000 };
+
+static KIT_UNUSED struct {
+    mqd_t q; /* in non-blocking mode */
+    volatile sig_atomic_t is_under_way;
+    volatile sig_atomic_t is_full;
+} help;
+
+HELPER void on_help(int sig)
+{
+    int saved = errno;
+    char job[JOB];
+
+    (void)sig;
+    if (help.is_under_way && help.is_full)
+        mq_receive(help.q, job, sizeof(job), NULL);
+    else if (help.is_under_way)
+        mq_send(help.q, "helped", 6, 1);
+    help.is_under_way = 0;
+    errno = saved;
+}
+
+SCENARIO(wait_long)
+{
+    mqd_t q = given_jobq();
+    const struct sigaction action = {.sa_handler = on_help};
+    const struct itimerval on = {{0, HELP_US}, {0, HELP_US}};
+    const struct itimerval off = {{0, 0}, {0, 0}};
+    char job[JOB];
+
+    help.q = mq_open(given_str("name"), O_RDWR | O_NONBLOCK);
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &on, NULL);
+    help.is_under_way = 1;
+    CALL("get", jobq_get(q, job, sizeof(job), NULL, FAR_OFF_MS));
+    help.is_under_way = 0;
+    while (mq_send(help.q, "full", 4, 1) == 0)
+        ;
+    help.is_full = 1;
+    help.is_under_way = 1;
+    CALL("put", jobq_put(q, "more", 4, 2, FAR_OFF_MS));
+    help.is_under_way = 0;
+    setitimer(ITIMER_REAL, &off, NULL);
+    mq_close(help.q);
+    mq_close(q);
+}
+
+TEST(put_get, a_deadline_far_off_is_waited_for)
+{
+    const char *name;
+    mqd_t q = make_jobq(&name, 2, JOB);
+    struct subject *s = START(wait_long, STR("name", name));
+
+    finish(s);
+    expect_return(s, "get", 6);
+    expect_return(s, "put", 0);
+    expect_jobs(q, 2);
+    mq_close(q);
+}
+
 TEST(put_get, put_gives_up_at_the_deadline)
 {
     const char *name;
@@ -1348,6 +1545,54 @@ TEST(put_get, put_and_get_survive_signals)
         finish(s);
         expect_return(s, "get", 4);
     }
+    mq_close(q);
+}
+
+/* A signal every 10 ms, 300 of them at most.  While they last, a wait of
+ * 150 ms that begins anew at each of them does not end. */
+enum { TICK_US = 10000, MOST_TICKS = 300, TICKING_MS = 150 };
+
+static KIT_UNUSED volatile sig_atomic_t ticks;
+
+HELPER void on_tick(int sig)
+{
+    const struct itimerval off = {{0, 0}, {0, 0}};
+
+    (void)sig;
+    if (++ticks == MOST_TICKS)
+        setitimer(ITIMER_REAL, &off, NULL);
+}
+
+SCENARIO(get_while_signals_come)
+{
+    mqd_t q = given_jobq();
+    const struct sigaction action = {.sa_handler = on_tick};
+    const struct itimerval on = {{0, TICK_US}, {0, TICK_US}};
+    const struct itimerval off = {{0, 0}, {0, 0}};
+    char job[JOB];
+    long long began = now_ms();
+
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &on, NULL);
+    CALL("get", jobq_get(q, job, sizeof(job), NULL, TICKING_MS));
+    setitimer(ITIMER_REAL, &off, NULL);
+    tell_int("took", now_ms() - began);
+    tell_int("signals", ticks);
+    mq_close(q);
+}
+
+TEST(put_get, signals_do_not_put_the_deadline_off)
+{
+    const char *name;
+    mqd_t q = make_jobq(&name, 1, JOB);
+    struct subject *s = START(get_while_signals_come, STR("name", name));
+
+    finish(s);
+    expect_error(s, "get", ETIMEDOUT);
+    expect_waited(s, TICKING_MS);
+    EXPECT(got_int(s, "signals") < MOST_TICKS,
+           "a wait of 150 ms ends, though a signal comes every 10 ms",
+           "it ended only when the %d signals were over", MOST_TICKS);
     mq_close(q);
 }
 
@@ -1495,6 +1740,25 @@ TEST(drain, drain_ends_although_jobs_keep_coming)
     finish(s);
     expect_return(s, "drain", 3);
     expect_jobs(q, 3);
+    mq_close(q);
+}
+
+TEST(drain, drain_does_not_wait_for_a_job_that_another_took)
+{
+    const char *name;
+    mqd_t q = make_jobq(&name, 5, JOB);
+
+    for (int i = 0; i < 2; i++)
+        REQUIRE(mq_send(q, "job", 3, 9) == 0);
+    struct subject *s =
+        START(drain, STR("name", name), INT("stop", 0), INT("more", 0),
+              INT("nonblock", 0), HOLD("mq_receive", 2, "about to take"));
+    await(s, "about to take");
+    REQUIRE(mq_receive(q, (char[JOB]){0}, JOB, NULL) == 3);
+    let_go(s, "about to take");
+    finish(s);
+    expect_return(s, "drain", 1);
+    expect_int(s, "seen", 1);
     mq_close(q);
 }
 

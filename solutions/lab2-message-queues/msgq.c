@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
@@ -122,6 +123,21 @@ ssize_t sysvq_recv(int qid, long type, void *data, size_t cap, long *got_type)
 }
 
 // BEGIN SOLUTION
+/* The number of a new call.  The first one comes from the clock, so that a
+ * process does not begin like another one that had its id. */
+static uint32_t new_number(void)
+{
+    static uint32_t number;
+
+    if (number == 0) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        number = (uint32_t)(now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+    }
+    return ++number;
+}
+
 /* Takes replies until the one to this call comes; its size, head included. */
 static ssize_t take_reply(int qid, struct message *m, uint32_t number)
 {
@@ -145,8 +161,7 @@ int sysvq_call(int qid, const void *req, size_t req_size, void *rep, size_t cap,
                ssize_t *rep_len)
 {
     // BEGIN SOLUTION
-    static uint32_t calls;
-    struct request_head request = {.from = getpid(), .number = ++calls};
+    struct request_head request = {.from = getpid(), .number = new_number()};
     struct reply_head reply;
     struct message m = {.type = SYSVQ_REQUEST};
 
@@ -187,6 +202,17 @@ int sysvq_call(int qid, const void *req, size_t req_size, void *rep, size_t cap,
 }
 
 // BEGIN SOLUTION
+/* A whole head, and a client whom a reply can be sent to. */
+static bool is_request(const struct message *m, ssize_t size)
+{
+    struct request_head head;
+
+    if ((size_t)size < sizeof(head))
+        return false;
+    memcpy(&head, m->data, sizeof(head));
+    return head.from >= 1;
+}
+
 /* Answers the request in m, which has `size` bytes, head included. */
 static int answer(int qid, const struct message *m, size_t size,
                   int (*handle)(const void *req, size_t size, void *rep,
@@ -224,9 +250,9 @@ int sysvq_serve(int qid,
 
         if (size == -1)
             return -1;
-        if ((size_t)size < sizeof(struct request_head))
+        if (!is_request(&m, size))
             continue;
-        if (answer(qid, &m, (size_t)size, handle) == -1 && errno != EINVAL)
+        if (answer(qid, &m, (size_t)size, handle) == -1)
             return -1;
         n--;
     }

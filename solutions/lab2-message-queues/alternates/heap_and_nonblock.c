@@ -153,6 +153,8 @@ int sysvq_serve(int qid,
         if (got < (ssize_t)sizeof(ask))
             continue;
         memcpy(&ask, in, sizeof(ask));
+        if (ask.from < 1)
+            continue;
         if (handle(in + sizeof(ask), (size_t)got - sizeof(ask),
                    out + sizeof(tell), &size) == -1) {
             tell.err = errno;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -108,8 +109,7 @@ static ssize_t take_reply(int qid, struct message *m, uint32_t number)
 int sysvq_call(int qid, const void *req, size_t req_size, void *rep, size_t cap,
                ssize_t *rep_len)
 {
-    static uint32_t calls;
-    struct request_head request = {.from = getpid(), .number = ++calls};
+    struct request_head request = {.from = getpid()};
     struct reply_head reply;
     struct message m = {.type = SYSVQ_REQUEST};
 
@@ -117,6 +117,8 @@ int sysvq_call(int qid, const void *req, size_t req_size, void *rep, size_t cap,
         errno = EMSGSIZE;
         return -1;
     }
+    if (getrandom(&request.number, sizeof(request.number), 0) == -1)
+        return -1;
     memcpy(m.data, &request, sizeof(request));
     if (req_size > 0)
         memcpy(m.data + sizeof(request), req, req_size);
@@ -177,9 +179,13 @@ int sysvq_serve(int qid,
 
         if (size == -1)
             return -1;
-        if ((size_t)size < sizeof(struct request_head))
+        struct request_head head = {.from = 0};
+
+        if ((size_t)size >= sizeof(head))
+            memcpy(&head, m.data, sizeof(head));
+        if (head.from < 1)
             continue;
-        if (answer(qid, &m, (size_t)size, handle) == -1 && errno != EINVAL)
+        if (answer(qid, &m, (size_t)size, handle) == -1)
             return -1;
         n--;
     }
