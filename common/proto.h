@@ -158,6 +158,12 @@ enum event_kind {
     EVENT_START /* by the judge: task begins now */
 };
 
+static inline int event_stores(int kind)
+{
+    return kind == EVENT_STORE || kind == EVENT_ATOMIC_STORE ||
+           kind == EVENT_ATOMIC_RMW;
+}
+
 /* What `space` is where it is not a file system's device number; no device
  * number has the high bit. */
 #define SPACE_PRIVATE    0x8000000000000001u /* object: the process */

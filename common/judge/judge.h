@@ -120,8 +120,8 @@ struct subject {
 void subjects_receive(int timeout_ms, struct pollfd *extra);
 /* Ends and forgets all scenarios, and every process they started. */
 void subjects_end_all(void);
-/* A memory file of that size for good; its descriptor. */
-int sealed_memory(const char *name, size_t size);
+/* A memory file of that size for good, mapped; zero-filled. */
+void *sealed_memory(const char *name, size_t size, int *fd);
 /* The System V objects that this run has made. */
 struct made *objects_made(void);
 /* The accesses to shared memory in this test. */

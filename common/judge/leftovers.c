@@ -418,35 +418,41 @@ static void sweep_temporary(const char *dir, const char *name, void *arg)
         nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* What lies in /dev/shm and /dev/mqueue. */
+struct posix_kind {
+    char letter; /* as in judges_name() */
+    const char *call, *kind, *words;
+};
+
+static const struct posix_kind *posix_kind_of(const char *dir, const char *name)
+{
+    static const struct posix_kind queue = {'q', "mq_open", "posix-queue",
+                                            "POSIX message queue"},
+                                   semaphore = {'s', "sem_open", "posix-sem",
+                                                "POSIX semaphore"},
+                                   memory = {'m', "shm_open", "posix-shm",
+                                             "POSIX shared memory"};
+
+    if (strcmp(dir, "/dev/mqueue") == 0)
+        return &queue;
+    return strncmp(name, "sem.", 4) == 0 ? &semaphore : &memory;
+}
+
 static void sweep_file(const char *dir, const char *name, void *arg)
 {
     struct sweep *sweep = arg;
-    bool queue = strcmp(dir, "/dev/mqueue") == 0;
-    bool semaphore = !queue && strncmp(name, "sem.", 4) == 0;
+    const struct posix_kind *k = posix_kind_of(dir, name);
     char path[320], object[OBJECT_BYTES], line[400];
 
     snprintf(path, sizeof(path), "%s/%s", dir, name);
-    snprintf(object, sizeof(object), "/%.40s", name + (semaphore ? 4 : 0));
-    if (table_has(&before, path) ||
-        things_own_name(queue       ? 'q'
-                        : semaphore ? 's'
-                                    : 'm',
-                        object) ||
-        (options.shared && !is_logged(queue       ? "mq_open"
-                                      : semaphore ? "sem_open"
-                                                  : "shm_open",
-                                      object)))
+    snprintf(object, sizeof(object), "/%.40s",
+             name + (k->letter == 's' ? 4 : 0));
+    if (table_has(&before, path) || things_own_name(k->letter, object) ||
+        (options.shared && !is_logged(k->call, object)))
         return;
     sweep->count++;
-    snprintf(line, sizeof(line), "%s %s",
-             queue       ? "POSIX message queue"
-             : semaphore ? "POSIX semaphore"
-                         : "POSIX shared memory",
-             object);
-    leftovers_charge(queue       ? "posix-queue"
-                     : semaphore ? "posix-sem"
-                                 : "posix-shm",
-                     line);
+    snprintf(line, sizeof(line), "%s %s", k->words, object);
+    leftovers_charge(k->kind, line);
     if (sweep->remove)
         unlink(path);
 }

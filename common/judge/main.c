@@ -108,16 +108,15 @@ static void list_tests(void)
 
 static _Noreturn void usage(const char *why)
 {
-    fprintf(
-        stderr,
-        "judge: %s\n"
-        "usage: judge --list\n"
-        "       judge --events-fd N --xml PATH [--only TEST]... "
-        "[--skip TEST]...\n"
-        "             [--source FILE]... [--shared] [--valgrind] [--witness] "
-        "[--debug] "
-        "-- COMMAND... SUBJECT\n",
-        why);
+    fprintf(stderr,
+            "judge: %s\n"
+            "usage: judge --list\n"
+            "       judge --events-fd N --xml PATH [--only TEST]... "
+            "[--skip TEST]...\n"
+            "             [--source FILE]... [--shared] [--valgrind] "
+            "[--witness] [--debug]\n"
+            "             -- COMMAND... SUBJECT\n",
+            why);
     exit(2);
 }
 

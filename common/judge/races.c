@@ -15,8 +15,6 @@
  */
 #include "judge.h"
 
-#include <sys/wait.h>
-
 enum {
     TASKS = 48,
     OBJECTS = 1 << 14, /* places in the tables, powers of 2 */
@@ -208,13 +206,12 @@ static void access_cell(struct reading *r, const struct event *e,
 static void access_memory(struct reading *r, const struct event *e, int task)
 {
     uint64_t end = e->offset + e->size_bytes;
-    struct past now = {
-        .stores = e->kind == EVENT_STORE || e->kind == EVENT_ATOMIC_STORE ||
-                  e->kind == EVENT_ATOMIC_RMW,
-        .atomic = e->kind != EVENT_LOAD && e->kind != EVENT_STORE,
-        .task = (uint8_t)task,
-        .time = r->tasks[task].now.of[task],
-        .event = (uint32_t)(e - r->list)};
+    struct past now = {.stores = event_stores(e->kind),
+                       .atomic =
+                           e->kind != EVENT_LOAD && e->kind != EVENT_STORE,
+                       .task = (uint8_t)task,
+                       .time = r->tasks[task].now.of[task],
+                       .event = (uint32_t)(e - r->list)};
 
     for (uint64_t at = e->offset; at < end && r->second == NULL;) {
         uint64_t cell = at / CELL_BYTES;
@@ -383,11 +380,6 @@ static void line_of(const struct event *e, char *line, size_t size)
     tool_end(tool, output);
 }
 
-static bool is_store(const struct event *e)
-{
-    return e->kind != EVENT_LOAD && e->kind != EVENT_ATOMIC_LOAD;
-}
-
 static void add_memory(struct text *t, const struct event *e)
 {
     const char *name = test_inode_name(e->object);
@@ -410,11 +402,11 @@ static _Noreturn void fail_race(const struct reading *r)
     line_of(a, first, sizeof(first));
     line_of(b, second, sizeof(second));
     text_add(&t, "%s in pid %d %s ", first, (int)a->pid,
-             is_store(a) ? "writes" : "reads");
+             event_stores(a->kind) ? "writes" : "reads");
     add_memory(&t, a);
     text_add(&t, "; %s in %s %d %s %s", second,
              a->pid == b->pid ? "another thread of pid" : "pid", (int)b->pid,
-             is_store(b) ? "writes" : "reads",
+             event_stores(b->kind) ? "writes" : "reads",
              a->offset == b->offset && a->size_bytes == b->size_bytes
                  ? "them"
                  : "some of them");

@@ -241,12 +241,8 @@ static struct made *made;
 
 struct made *objects_made(void)
 {
-    if (made != NULL)
-        return made;
-    made_fd = sealed_memory("kit-made", sizeof(*made));
-    made = mmap(NULL, sizeof(*made), PROT_READ | PROT_WRITE, MAP_SHARED,
-                made_fd, 0);
-    REQUIRE(made != MAP_FAILED);
+    if (made == NULL)
+        made = sealed_memory("kit-made", sizeof(*made), &made_fd);
     return made;
 }
 
@@ -255,12 +251,8 @@ static struct witness *witness;
 
 struct witness *witnessed_events(void)
 {
-    if (witness != NULL)
-        return witness;
-    witness_fd = sealed_memory("kit-witness", sizeof(*witness));
-    witness = mmap(NULL, sizeof(*witness), PROT_READ | PROT_WRITE, MAP_SHARED,
-                   witness_fd, 0);
-    REQUIRE(witness != MAP_FAILED);
+    if (witness == NULL)
+        witness = sealed_memory("kit-witness", sizeof(*witness), &witness_fd);
     return witness;
 }
 
@@ -384,14 +376,17 @@ static void pack(struct parcel *p, struct area *a, const struct give *gives)
 
 /* A memory file that keeps its size: else the student's code could cut it off
  * under the judge, which would die of SIGBUS. */
-int sealed_memory(const char *name, size_t size)
+void *sealed_memory(const char *name, size_t size, int *fd)
 {
-    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    void *at;
 
-    REQUIRE(fd != -1 && ftruncate(fd, (off_t)size) == 0);
-    REQUIRE(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) ==
-            0);
-    return fd;
+    *fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    REQUIRE(*fd != -1 && ftruncate(*fd, (off_t)size) == 0);
+    REQUIRE(fcntl(*fd, F_ADD_SEALS,
+                  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0);
+    at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    REQUIRE(at != MAP_FAILED);
+    return at;
 }
 
 static int memory_file(const char *name, const void *data, size_t size)
@@ -409,10 +404,7 @@ static struct subject *new_subject(const char *scenario, int *area_fd)
     REQUIRE(s != NULL);
     objects_made();
     witnessed_events();
-    *area_fd = sealed_memory("kit-area", sizeof(*s->area));
-    s->area = mmap(NULL, sizeof(*s->area), PROT_READ | PROT_WRITE, MAP_SHARED,
-                   *area_fd, 0);
-    REQUIRE(s->area != MAP_FAILED);
+    s->area = sealed_memory("kit-area", sizeof(*s->area), area_fd);
     s->output = memory_file("kit-output", NULL, 0);
     s->channel = -1;
     snprintf(s->scenario, sizeof(s->scenario), "%s", scenario);

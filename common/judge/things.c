@@ -219,11 +219,9 @@ const char *new_name(void)
 
 void *new_shared(size_t size_bytes)
 {
-    int fd = sealed_memory("kit-shared", size_bytes);
-    void *at;
+    int fd;
+    void *at = sealed_memory("kit-shared", size_bytes, &fd);
 
-    at = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    REQUIRE(at != MAP_FAILED);
     new_thing((struct thing){.kind = THING_MEMORY,
                              .number = fd,
                              .memory = at,

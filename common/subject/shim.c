@@ -386,16 +386,19 @@ SHIM1(int, sem_unlink, sem_unlink, PLAIN, const char *)
 
 /* ---- calls that return the error instead of setting errno ------------- */
 
-/* The body of such a shim; errno stays as it was. */
-#define PASS_ERR(name, family, kind, expr, ...)                            \
+/* The body of such a shim: `value` is what it returns, with p in scope; errno
+ * stays as it was. */
+#define PASS_VALUE(name, family, kind, value, ...)                         \
     int64_t args[] = {__VA_ARGS__};                                        \
     int saved = errno;                                                     \
     struct passing p =                                                     \
         enter(#name, #family, kind, args, sizeof(args) / sizeof(args[0])); \
     errno = saved;                                                         \
-    int err = p.err != 0 ? p.err : (expr);                                 \
+    int err = (value);                                                     \
     leave(&p, err, false);                                                 \
     return err
+#define PASS_ERR(name, family, kind, expr, ...) \
+    PASS_VALUE(name, family, kind, p.err != 0 ? p.err : (expr), __VA_ARGS__)
 
 #define ERR1(name, family, A)                           \
     int shim_##name(A a);                               \
@@ -517,19 +520,12 @@ static int wake_without_signal(pthread_mutex_t *mutex)
     return err != 0 ? err : pthread_mutex_lock(mutex);
 }
 
-#define WAIT(expr)                                     \
-    (p.err == SPURIOUS_WAKEUP ? wake_without_signal(b) \
-     : p.err != 0             ? p.err                  \
-                              : (expr))
-#define PASS_WAIT(name, expr, ...)                                    \
-    int64_t args[] = {__VA_ARGS__};                                   \
-    int saved = errno;                                                \
-    struct passing p = enter(#name, "pthread_cond_wait", PLAIN, args, \
-                             sizeof(args) / sizeof(args[0]));         \
-    errno = saved;                                                    \
-    int err = WAIT(expr);                                             \
-    leave(&p, err, false);                                            \
-    return err
+#define PASS_WAIT(name, expr, ...)                               \
+    PASS_VALUE(name, pthread_cond_wait, PLAIN,                   \
+               p.err == SPURIOUS_WAKEUP ? wake_without_signal(b) \
+               : p.err != 0             ? p.err                  \
+                                        : (expr),                            \
+               __VA_ARGS__)
 
 int shim_pthread_cond_wait(pthread_cond_t *a, pthread_mutex_t *b);
 int shim_pthread_cond_wait(pthread_cond_t *a, pthread_mutex_t *b)
@@ -668,12 +664,8 @@ static void *mapped(void *at, size_t size, int flags, int fd, off_t offset)
 
 static void *attached(int id, void *at)
 {
-    struct shmid_ds ds;
-    int saved = errno;
-
-    if (at != (void *)-1 && shmctl(id, IPC_STAT, &ds) == 0)
-        witness_map(at, ds.shm_segsz, SPACE_SYSV_SHM, (uint64_t)id, 0);
-    errno = saved;
+    if (at != (void *)-1)
+        witness_map_segment(at, id);
     return at;
 }
 

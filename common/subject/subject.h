@@ -31,6 +31,7 @@ void witness_map(const void *at, size_t size_bytes, uint64_t space,
                  uint64_t object, uint64_t offset);
 void witness_map_file(const void *at, size_t size_bytes, int fd,
                       uint64_t offset);
+void witness_map_segment(const void *at, int id); /* System V */
 void witness_unmap(const void *at);
 /* Around each call that passes the shim. */
 void witness_before(const char *family, const int64_t *args);

@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -58,7 +59,7 @@ static bool is_on(void)
 void witness_map(const void *at, size_t size_bytes, uint64_t space,
                  uint64_t object, uint64_t offset)
 {
-    for (size_t i = 0; i < MOST_MAPPINGS; i++)
+    for (size_t i = 0; i < MOST_MAPPINGS && is_on(); i++)
         if (mappings[i].to == 0) {
             mappings[i] = (struct mapping){.from = (uintptr_t)at,
                                            .to = (uintptr_t)at + size_bytes,
@@ -75,8 +76,18 @@ void witness_map_file(const void *at, size_t size_bytes, int fd,
     struct stat st;
     int saved = errno;
 
-    if (fstat(fd, &st) == 0)
+    if (is_on() && fstat(fd, &st) == 0)
         witness_map(at, size_bytes, st.st_dev, st.st_ino, offset);
+    errno = saved;
+}
+
+void witness_map_segment(const void *at, int id)
+{
+    struct shmid_ds ds;
+    int saved = errno;
+
+    if (is_on() && shmctl(id, IPC_STAT, &ds) == 0)
+        witness_map(at, ds.shm_segsz, SPACE_SYSV_SHM, (uint64_t)id, 0);
     errno = saved;
 }
 
@@ -169,8 +180,7 @@ static struct access begin(const volatile void *at, size_t size, int kind,
     int64_t args[] = {(int64_t)a.event.offset, (int64_t)size};
 
     a.gate = shim_stop(names[kind].name, names[kind].family, args, 2);
-    if (kind == EVENT_STORE || kind == EVENT_ATOMIC_STORE ||
-        kind == EVENT_ATOMIC_RMW)
+    if (event_stores(kind))
         add_event(a.event);
     errno = saved;
     return a;
@@ -202,7 +212,7 @@ static void end(struct access *a, uint64_t value)
 
     if (!a->shared)
         return;
-    if (a->event.kind == EVENT_LOAD || a->event.kind == EVENT_ATOMIC_LOAD)
+    if (!event_stores(a->event.kind))
         note_load(&a->event, value);
     if (a->gate != NULL)
         shim_hold(a->gate);
