@@ -209,8 +209,9 @@ def _compile(kit: Kit, cc: str, half: str, source: Path, cwd: Path, into: Path) 
     relative = source.relative_to(cwd)
     name = f"{half}-{str(relative).replace('/', '-')}.o"
     check = _pkg_config("--cflags") if half == "judge" else []
-    tool([cc, *FLAGS, *line_flags(cc), f"-DKIT_{half.upper()}", f"-I{kit.root / 'common'}", *check,
-          "-c", str(relative), "-o", str(into / name)], cwd, str(source))
+    tool([cc, *FLAGS, *line_flags(cc), f"-DKIT_{half.upper()}",
+          f"-I{kit.root / 'common'}", *check, "-c", str(relative),
+          "-o", str(into / name)], cwd, str(source))
     return name
 
 
@@ -316,10 +317,7 @@ def build_student(lab: Lab, submission: Submission, parts: KitParts,
     def failed(errors: Sequence[str]) -> Build:
         return Build(judge, None, NOT_BUILT, tuple(errors))
 
-    for header in lab.headers:
-        place.add(header, "src")
-    for file in submission.files:
-        place.write("src", file.name, file.data)
+    place_sources(lab, submission, place)
     place.make("obj")
     done = in_place(place, _compile_script(lab, place), "src",
                     [Mount("src"), Mount("obj", writable=True)])
@@ -346,6 +344,14 @@ def build_student(lab: Lab, submission: Submission, parts: KitParts,
                  missing_calls=_missing_calls(lab, undefined))
 
 
+def place_sources(lab: Lab, submission: Submission, place: Place) -> None:
+    """The student's files and the lab's headers, and nothing else, in src/."""
+    for header in lab.headers:
+        place.add(header, "src")
+    for file in submission.files:
+        place.write("src", file.name, file.data)
+
+
 def in_place(place: Place, script: str, cwd: str,
              mounts: Sequence[Mount]) -> process.Finished:
     argv = place.command(["sh", "-ec", script], COMPILER, mounts, cwd)
@@ -364,15 +370,22 @@ def _compile_script(lab: Lab, place: Place) -> str:
     if lab.witness:
         variants.append(("witness", STUDENT_FLAGS + line_flags(cc) + WITNESS_FLAGS))
     for variant, flags in variants:
-        lines += [f"'{cc}' {' '.join(flags)} -c '{name}' -o '{obj}/{name}.o'"
-                  for name in lab.files]
-        objects = " ".join(f"'{obj}/{name}.o'" for name in lab.files)
-        lines.append(f"ld -r -o '{obj}/{variant}.o' {objects}" if len(lab.files) > 1
-                     else f"mv {objects} '{obj}/{variant}.o'")
+        lines += object_lines(lab, place, variant, flags)
     if lab.witness:
         lines += [f"'{cc}' {' '.join(STUDENT_FLAGS)} -w -E '{name}' -o '{obj}/{name}.i'"
                   for name in lab.files]
     return "\n".join([*lines, f"nm '{obj}/student.o'"])
+
+
+def object_lines(lab: Lab, place: Place, variant: str,
+                 flags: Sequence[str]) -> List[str]:
+    """A script's lines that make obj/VARIANT.o of the student's files."""
+    cc, obj = compiler(), place.path("obj")
+    objects = " ".join(f"'{obj}/{name}.o'" for name in lab.files)
+    return [*(f"'{cc}' {' '.join(flags)} -c '{name}' -o '{obj}/{name}.o'"
+              for name in lab.files),
+            f"ld -r -o '{obj}/{variant}.o' {objects}" if len(lab.files) > 1
+            else f"mv {objects} '{obj}/{variant}.o'"]
 
 
 def compile_errors(lab: Lab, done: process.Finished, diagnostics: str) -> List[str]:
@@ -468,12 +481,12 @@ def _link(lab: Lab, place: Place, parts: KitParts, defined: Set[str]) -> List[st
     """objcopy and link; the errors, none where all is well."""
     place.add(parts.subject, "kit")
     place.add(parts.shims, "kit")
-    place.add(parts.witnesses, "kit")
     place.make("out")
     api = [name for name in parts.api if name in defined]
     place.write("kit", "api", "".join(f"{name}\n" for name in api).encode())
     script = _link_script(place, "student", "shims", "subject")
     if lab.witness:
+        place.add(parts.witnesses, "kit")
         script += _link_script(place, "witness", "witnesses", "witness")
     done = in_place(place, script, "obj", [
         Mount("kit"), Mount("obj", writable=True), Mount("out", writable=True)])

@@ -88,6 +88,10 @@ def _add_labs_and_jobs(parser: argparse.ArgumentParser) -> None:
                         help="this lab only (may be given more than once)")
     parser.add_argument("--jobs", type=_positive, metavar="N",
                         help="so many labs at a time (default: one a processor)")
+    _add_isolation(parser)
+
+
+def _add_isolation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--isolation", default="auto",
                         choices=("auto", "namespaces", "uid", "none"),
                         help="how labs are kept apart from the machine")
@@ -133,9 +137,7 @@ def _add_bench(commands) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE",
                         help="where the figures go, with the plot beside them "
                         "(default: build/bench.json)")
-    parser.add_argument("--isolation", default="auto",
-                        choices=("auto", "namespaces", "uid", "none"),
-                        help="how the labs' code is kept apart from the machine")
+    _add_isolation(parser)
 
 
 # ---------------------------------------------------------------- commands

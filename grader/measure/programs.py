@@ -49,10 +49,7 @@ def build_program(kit: Kit, lab: Lab, folder: Path, place: Place) -> Program:
         return Program(place, submission.problem)
     cc = build.compiler()
     part = _cached_part(kit, cc, lab.base, (*_SHARED, f"drive_{lab.base}.c"), lab)
-    for header in lab.headers:
-        place.add(header, "src")
-    for file in submission.files:
-        place.write("src", file.name, file.data)
+    build.place_sources(lab, submission, place)
     for name in ("bench.o", "api"):
         place.add(part / name, "kit")
     return Program(place, _compile(lab, place, cc, (part / "api").read_text().split()))
@@ -100,11 +97,8 @@ def _compile(lab: Lab, place: Place, cc: str, api: List[str]) -> str:
     place.make("obj")
     place.make("out")
     kit, obj, out = place.path("kit"), place.path("obj"), place.path("out")
-    compiled = [f"'{cc}' {' '.join(FLAGS)} -w -c '{name}' -o '{obj}/{name}.o'"
-                for name in lab.files]
-    objects = " ".join(f"'{obj}/{name}.o'" for name in lab.files)
     done = build.in_place(
-        place, "\n".join([*compiled, f"ld -r -o '{obj}/student.o' {objects}",
+        place, "\n".join([*build.object_lines(lab, place, "student", (*FLAGS, "-w")),
                           f"nm '{obj}/student.o'"]),
         "src", [Mount("src"), Mount("obj", writable=True)])
     diagnostics = text.clean(done.stderr, 60_000, 2000)
