@@ -306,7 +306,10 @@ SHIM3(int, dup3, dup, PLAIN, int, int, int)
 SHIM2(int, ftruncate, ftruncate, MAY_BREAK, int, off_t)
 SHIM2(int, fstat, fstat, PLAIN, int, struct stat *)
 SHIM1(int, fsync, fsync, PLAIN, int)
+SHIM1(int, fdatasync, fsync, PLAIN, int)
+SHIM4(int, fallocate, posix_fallocate, MAY_BREAK, int, int, off_t, off_t)
 SHIM2(int, flock, flock, MAY_BREAK, int, int)
+SHIM3(int, lockf, lockf, MAY_BREAK, int, int, off_t)
 SHIM1(int, unlink, unlink, PLAIN, const char *)
 SHIM2(int, mkfifo, mkfifo, PLAIN, const char *, mode_t)
 
@@ -675,6 +678,21 @@ void *shim_mmap(void *at, size_t size, int prot, int flags, int fd, off_t off)
     PASS(void *, mmap, mmap, PLAIN,
          mapped(mmap(at, size, prot, flags, fd, off), size, flags, fd, off),
          ARG(at), ARG(size), prot, flags, fd, off);
+}
+
+void *shim_mremap(void *at, size_t from, size_t to, int flags, ...);
+void *shim_mremap(void *at, size_t from, size_t to, int flags, ...)
+{
+    va_list rest;
+
+    va_start(rest, flags);
+
+    void *where = (void *)last_argument(rest);
+
+    va_end(rest);
+    PASS(void *, mremap, mremap, PLAIN,
+         witness_moved(at, mremap(at, from, to, flags, where), to), ARG(at),
+         ARG(from), ARG(to), flags, ARG(where));
 }
 
 int shim_munmap(void *at, size_t size);

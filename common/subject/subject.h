@@ -33,6 +33,9 @@ void witness_map_file(const void *at, size_t size_bytes, int fd,
                       uint64_t offset);
 void witness_map_segment(const void *at, int id); /* System V */
 void witness_unmap(const void *at);
+/* The mapping at `from` lies at `to` now (mremap), or has stayed where it was
+ * when `to` is MAP_FAILED; returns `to`. */
+void *witness_moved(const void *from, void *to, size_t size_bytes);
 /* Around each call that passes the shim. */
 void witness_before(const char *family, const int64_t *args);
 void witness_after(const char *family, const int64_t *args, int64_t result);

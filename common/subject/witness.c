@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
@@ -97,6 +98,16 @@ void witness_unmap(const void *at)
     for (size_t i = 0; i < MOST_MAPPINGS; i++)
         if (mappings[i].from == (uintptr_t)at)
             mappings[i].to = 0;
+}
+
+void *witness_moved(const void *from, void *to, size_t size_bytes)
+{
+    for (size_t i = 0; i < MOST_MAPPINGS && to != MAP_FAILED; i++)
+        if (mappings[i].to != 0 && mappings[i].from == (uintptr_t)from) {
+            mappings[i].from = (uintptr_t)to;
+            mappings[i].to = (uintptr_t)to + size_bytes;
+        }
+    return to;
 }
 
 static const struct mapping *mapping_of(uintptr_t at)
@@ -538,6 +549,11 @@ static bool sync_other(const char *family, const int64_t *args, int64_t result,
     else if (strcmp(family, "flock") == 0 &&
              ((args[1] & LOCK_UN) != 0) == (effect == RELEASES))
         sync_fd((int)args[0], effect);
+    else if (strcmp(family, "lockf") == 0 &&
+             (args[1] == F_ULOCK) == (effect == RELEASES))
+        sync_fd((int)args[0], effect);
+    else if (strcmp(family, "close") == 0 && effect == RELEASES)
+        sync_fd((int)args[0], effect); /* gives its locks up, ends a stream */
     else if (strcmp(family, "fcntl") == 0 && is_lock_command(args[1]) &&
              (((const struct flock *)pointer(args[2]))->l_type == F_UNLCK) ==
                  (effect == RELEASES))
