@@ -521,7 +521,7 @@ SCENARIO(unlink_mapped)
 TEST(open, unlink_removes_the_name_and_nothing_else)
 {
     const char *name = new_name();
-    int fd = make_region(name, "old", 3);
+    int fd = make_region(name, "old times", 9);
     struct subject *s = START(unlink_mapped, STR("name", name));
 
     await(s, "unlinked");
@@ -530,7 +530,7 @@ TEST(open, unlink_removes_the_name_and_nothing_else)
     REQUIRE(pwrite(fd, "new", 3, 0) == 3);
     let_go(s, "go");
     finish(s);
-    expect_bytes(s, "data", "new", 3);
+    expect_bytes(s, "data", "new times", 9);
 }
 
 SCENARIO(use_no_name)
