@@ -228,8 +228,9 @@ void await(struct subject *s, const char *name);
  * ("read", "semop", "wait4"); where the kernel has several names for one
  * call, any of them is meant. */
 void await_blocked(struct subject *s, const char *call);
-/* Waits until all processes of the scenario sleep (in wait_for, too), or the
- * scenario has returned or ended. */
+/* Waits until all processes of the scenario sleep (in wait_for, too), or it has
+ * returned or ended, or has napped several times since (nanosleep(2) and the
+ * like), as one does who looks again and again. */
 void await_asleep(struct subject *s);
 /* Ends the scenario's wait_for(name). */
 void let_go(struct subject *s, const char *name);

@@ -20,6 +20,7 @@ enum {
     LOOK_EVERY_MS = 20,
     NAP_LOOK_EVERY_MS = 4,
     LOOKS_FOR_A_HANG = 5,
+    NAPS = 3, /* that are taken for waiting */
     CPU_MS = 2000,
     SPIN_MS = 200,
     WALL_MS = 20000,
@@ -33,6 +34,7 @@ struct watch {
     struct timespec began;
     unsigned looks;
     struct look last;
+    unsigned naps_at_start;
     unsigned same; /* looks in a row that found all asleep, as the one before */
     unsigned long long cpu_at_start;
     long last_ms; /* of the last look, since began */
@@ -136,11 +138,17 @@ static void look_or_fail(struct watch *w, const char *what)
     }
 }
 
+/* Short sleeps, as of one who looks again and again. */
+static unsigned naps_of(struct subject *s)
+{
+    return calls_made(s, "nanosleep");
+}
+
 static bool is_asleep(struct subject *s, void *arg)
 {
     struct watch *w = arg;
 
-    if (s->done || s->ended)
+    if (s->done || s->ended || naps_of(s) >= w->naps_at_start + NAPS)
         return true;
     if (elapsed_ms(&w->began) - w->last_ms >= NAP_LOOK_EVERY_MS)
         watch_look(w);
@@ -152,6 +160,7 @@ void(await_asleep)(struct subject *s)
     struct watch w;
 
     watch_begin(&w);
+    w.naps_at_start = naps_of(s);
     wait_until(s, is_asleep, &w, NULL, true, "your program waits");
 }
 
