@@ -60,6 +60,17 @@ SCENARIO(update)
          account_update(given_shared("account", NULL), run_errand, &e));
 }
 
+/* The process lives on after its update, so nothing gives up its lock. */
+SCENARIO(update_and_stay)
+{
+    struct errand e = {.amount = given_int("amount"),
+                       .fails = (int)given_int("fails")};
+
+    CALL("update",
+         account_update(given_shared("account", NULL), run_errand, &e));
+    wait_for("end");
+}
+
 /* An update that stays in its body until it is let go. */
 SCENARIO(update_slowly)
 {
@@ -181,11 +192,13 @@ TEST(account, a_body_that_fails_leaves_no_lock_behind)
     struct account *a = new_account();
 
     finish(start_update(a, 500));
-    struct subject *s = START(update, SHARE("account", a), INT("amount", 70),
-                              INT("fails", EDOM));
-    finish(s);
+    struct subject *s = START(update_and_stay, SHARE("account", a),
+                              INT("amount", 70), INT("fails", EDOM));
+    await(s, "update");
     expect_error(s, "update", EDOM);
     update_finds(a, 500);
+    let_go(s, "end");
+    finish(s);
 }
 
 /* A process dies in its body, half of its change made. */
@@ -490,8 +503,7 @@ TEST(board, exactly_one_initialises)
         s[1] = START_JOIN(name, 2, 1, -1, NOTHING);
         await_asleep(s[1]);
         let_go(s[0], "stopped");
-        await(s[0], "join");
-        await(s[1], "join");
+        await_asleep(s[0]);
         EXPECT(inits_of(s[0]) == 0 || inits_of(s[1]) == 0,
                "one of the two initialises, the other does not",
                "both did, when the second came while the first %s",
@@ -523,16 +535,20 @@ TEST(board, what_is_half_made_is_not_used)
     }
 }
 
+/* Both are under way, so that nothing but the board itself orders them; then
+ * the second goes on as soon as the first has said that it is ready. */
 TEST(board, ready_is_said_and_seen_with_release_and_acquire)
 {
     const char *name = board_name();
     struct subject *s[2];
 
-    s[0] = START_JOIN(name, 2, 0, -1, HOLD("pthread_cond_init", 1, "stopped"));
-    await(s[0], "stopped");
-    s[1] = START_JOIN(name, 2, 1, -1, NOTHING);
+    s[1] = START_JOIN(name, 2, 1, -1, HOLD("shm_open", 1, "coming"));
+    await(s[1], "coming");
+    s[0] = START_JOIN(name, 2, 0, -1, HOLD("pthread_mutex_lock", 1, "ready"));
+    await_asleep(s[0]);
+    let_go(s[1], "coming");
     await_asleep(s[1]);
-    let_go(s[0], "stopped");
+    let_go(s[0], "ready");
     use_board(s, 2);
     expect_no_race();
 }
