@@ -737,14 +737,17 @@ static bool may_remove(int kind, int id, int cmd)
     return false;
 }
 
+/* found: what a look for the key gives; no look for IPC_PRIVATE, since
+ * msgget() makes a queue then, whatever the flags. */
 static bool makes_new(key_t key, int flags, int found)
 {
-    return key == IPC_PRIVATE || ((flags & IPC_CREAT) != 0 && found == -1);
+    return found == -1 && (key == IPC_PRIVATE || (flags & IPC_CREAT) != 0);
 }
 
 static int listed_shmget(key_t key, size_t size, int flags)
 {
-    bool is_new = makes_new(key, flags, shmget(key, 0, 0));
+    bool is_new =
+        makes_new(key, flags, key == IPC_PRIVATE ? -1 : shmget(key, 0, 0));
     int id = shmget(key, size, flags);
 
     list_made('m', id, is_new);
@@ -753,7 +756,8 @@ static int listed_shmget(key_t key, size_t size, int flags)
 
 static int listed_semget(key_t key, int n, int flags)
 {
-    bool is_new = makes_new(key, flags, semget(key, 0, 0));
+    bool is_new =
+        makes_new(key, flags, key == IPC_PRIVATE ? -1 : semget(key, 0, 0));
     int id = semget(key, n, flags);
 
     list_made('s', id, is_new);
@@ -762,7 +766,8 @@ static int listed_semget(key_t key, int n, int flags)
 
 static int listed_msgget(key_t key, int flags)
 {
-    bool is_new = makes_new(key, flags, msgget(key, 0));
+    bool is_new =
+        makes_new(key, flags, key == IPC_PRIVATE ? -1 : msgget(key, 0));
     int id = msgget(key, flags);
 
     list_made('q', id, is_new);
