@@ -68,6 +68,15 @@ static _Noreturn void fail_call(const struct value *v, const char *expected)
               stub ? ": it is still to be written" : "");
 }
 
+void fail_if_returned(const struct subject *s, const char *expected)
+{
+    const struct value *v = s->values;
+
+    if (v != NULL &&
+        (v->head.kind == RECORD_CALL || v->head.kind == RECORD_CALL_PTR))
+        fail_call(v, expected);
+}
+
 void(expect_return)(struct subject *s, const char *name, long long value)
 {
     const struct value *v = value_of(s, name);

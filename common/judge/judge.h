@@ -148,6 +148,10 @@ bool wait_until(struct subject *s, bool (*met)(struct subject *s, void *arg),
                 void *arg, struct pollfd *extra, bool ended_ok,
                 const char *what, ...) __attribute__((format(printf, 6, 7)));
 
+/* Fails, if the last thing that the scenario told is what a function of the
+ * student's returned, with that (expect.c). */
+void fail_if_returned(const struct subject *s, const char *expected);
+
 /* ---- the kernel's view (processes.c, hang.c) ----------------------------- */
 
 struct process {
@@ -193,6 +197,9 @@ struct look processes_look(void);
 
 /* Is a thread of the scenario asleep in this system call (or its family)? */
 bool process_sleeps_in(const struct subject *s, const char *call);
+
+/* Does all of the scenario wait for the judge, none of it in another call? */
+bool process_is_at_rest(const struct subject *s);
 
 /* Lines that say what each process of the subject waits for. */
 void hang_report(struct text *out, char *location, size_t location_size);

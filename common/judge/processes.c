@@ -372,6 +372,27 @@ static bool thread_sleeps_elsewhere(pid_t pid, pid_t tid, void *call)
              is_call(b.number, call) && !waits_for_judge(pid, &b));
 }
 
+static bool thread_is_at_rest(pid_t pid, pid_t tid, void *arg)
+{
+    struct blocked b;
+
+    (void)arg;
+    return process_blocked(pid, tid, &b) && waits_for_judge(pid, &b);
+}
+
+bool process_is_at_rest(const struct subject *s)
+{
+    struct process *list;
+    size_t n = processes_list(&list);
+    bool at_rest = true;
+
+    for (size_t i = 0; i < n && at_rest; i++)
+        if (process_is_below(list, n, list[i].pid, s->pid))
+            at_rest = process_threads(list[i].pid, thread_is_at_rest, NULL);
+    free(list);
+    return at_rest;
+}
+
 bool process_sleeps_in(const struct subject *s, const char *call)
 {
     struct process *list;

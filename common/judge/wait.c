@@ -123,9 +123,12 @@ static bool is_late(const struct watch *w)
 }
 
 /* Looks, and fails the test where there is no more to wait for. */
-static void look_or_fail(struct watch *w, const char *what)
+static void look_or_fail(struct watch *w, const struct subject *s,
+                         const char *what)
 {
     watch_look(w);
+    if (w->same >= LOOKS_FOR_A_HANG && s != NULL && process_is_at_rest(s))
+        fail_if_returned(s, what);
     if (w->same >= LOOKS_FOR_A_HANG)
         fail_waiting(what, "a hang: every process of your program sleeps, and "
                            "nobody is left to wake one");
@@ -239,7 +242,7 @@ bool wait_until(struct subject *s, bool (*met)(struct subject *s, void *arg),
         if (met(s, arg))
             return true;
         if (!options.debug && elapsed_ms(&w.began) >= next_look) {
-            look_or_fail(&w, expected);
+            look_or_fail(&w, s, expected);
             next_look = elapsed_ms(&w.began) + LOOK_EVERY_MS;
         }
     }

@@ -79,7 +79,11 @@ SCENARIO(lock_in_turn)
 
 SCENARIO(destroy)
 {
-    CALL("destroy", binsem_destroy(open_by_name(), given_str("name")));
+    sem_t *sem = open_by_name();
+
+    if (CALL("destroy", binsem_destroy(sem, given_str("name"))) == -1 &&
+        errno == ENOSYS)
+        sem_close(sem); /* not written yet: the mapping is the test's */
 }
 
 /* A named semaphore of the judge's. */
@@ -267,15 +271,19 @@ TEST(binsem, an_unlocked_one_is_had_with_no_time_at_all)
     expect_return(s, "lock", 0);
 }
 
+/* Twice, since the sum of two nanoseconds is too large only mostly. */
 TEST(binsem, a_deadline_far_off_is_waited_for)
 {
     struct named n = new_semaphore(0);
-    struct subject *s = START_LOCK(n, 600999, NOTHING);
 
-    await_blocked(s, "futex");
-    sem_post(n.sem);
-    finish(s);
-    expect_return(s, "lock", 0);
+    for (int i = 0; i < 2; i++) {
+        struct subject *s = START_LOCK(n, 600999, NOTHING);
+
+        await_blocked(s, "futex");
+        sem_post(n.sem);
+        finish(s);
+        expect_return(s, "lock", 0);
+    }
 }
 
 TEST(binsem, deadlines_are_on_the_monotonic_clock)
@@ -497,6 +505,9 @@ TEST(svsem, create_makes_a_set_with_these_values)
                (unsigned long)ds.sem_nsems);
         EXPECT((ds.sem_perm.mode & 0777) == 0600, "mode 0600", "mode %04o",
                ds.sem_perm.mode & 0777u);
+        EXPECT(ds.sem_otime != 0,
+               "a first semop, which says that the set is initialised",
+               "sem_otime is 0: who opens the set waits for ever");
     }
 }
 
@@ -560,6 +571,7 @@ TEST(svsem, open_waits_until_the_set_is_initialised)
     await_asleep(s);
     EXPECT(!was_told(s, "open"), "a wait until the set is initialised",
            "it has returned as soon as there was a set");
+    set_value(id, 0, 1);
     set_value(id, 1, 1);
     await_asleep(s);
     EXPECT(!was_told(s, "open"), "a wait for the first semop",
@@ -1188,6 +1200,36 @@ TEST(slots, put_and_get_give_up_at_the_deadline)
     get_now(q, 3, 1);
 }
 
+/* Two of a kind are under way at one time, and nothing but the buffer orders
+ * them. */
+HELPER void two_at_a_time(struct subject *a, struct subject *b)
+{
+    await_asleep(a);
+    await_asleep(b);
+    let_go(a, "go");
+    let_go(b, "go");
+    finish(a);
+    finish(b);
+}
+
+TEST(slots, what_is_shared_is_touched_with_the_mutex)
+{
+    struct slots *q = new_slots(3);
+    struct subject *s[4];
+
+    for (int i = 0; i < 2; i++)
+        s[i] = START_PUT(q, i, 0, 1, -1, HOLD("sem_wait", 1, "go"));
+    two_at_a_time(s[0], s[1]);
+    for (int i = 2; i < 4; i++)
+        s[i] = START_GET(q, 1, -1, HOLD("sem_wait", 1, "go"));
+    two_at_a_time(s[2], s[3]);
+    expect_return(s[0], "put 1", 0);
+    expect_return(s[1], "put 1", 0);
+    expect_return(s[2], "get 1", 0);
+    expect_return(s[3], "get 1", 0);
+    expect_no_race();
+}
+
 /* Two producers and two consumers. */
 TEST(slots, nothing_is_lost_or_got_twice)
 {
@@ -1216,6 +1258,9 @@ TEST(slots, nothing_is_lost_or_got_twice)
         EXPECT(seen[n / 20][n % 20] == 1, "each item got once",
                "item %d of producer %d got %u times", n % 20, n / 20,
                seen[n / 20][n % 20]);
+    int mutex = value_of(&q->mutex);
+    EXPECT(mutex == 1, "the mutex at 1 when nobody has it",
+           "a value of %d: so many could be in at once", mutex);
     expect_no_race();
 }
 
@@ -1771,15 +1816,21 @@ HELPER struct rendezvous *new_place(void)
 #define START_MEET(r_, ms, fault) \
     START(meet_once, SHARE("place", r_), INT("deadline", ms), fault)
 
+/* Two rounds of which each is as it should be. */
 HELPER void meet_now(struct rendezvous *r)
 {
-    struct subject *a = START_MEET(r, -1, NOTHING);
-    struct subject *b = START_MEET(r, -1, NOTHING);
-
-    finish(a);
-    finish(b);
-    expect_return(a, "meet 1", 0);
-    expect_return(b, "meet 1", 0);
+    for (int round = 0; round < 2; round++) {
+        struct subject *a = START_MEET(r, -1, NOTHING);
+        await_asleep(a);
+        EXPECT(!was_told(a, "meet 1"), "a wait for another one",
+               "it has returned, woken by a post that an earlier meeting left "
+               "behind");
+        struct subject *b = START_MEET(r, -1, NOTHING);
+        finish(a);
+        finish(b);
+        expect_return(a, "meet 1", 0);
+        expect_return(b, "meet 1", 0);
+    }
 }
 
 TEST(meet, the_first_waits_for_the_second)
