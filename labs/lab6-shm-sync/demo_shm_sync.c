@@ -380,16 +380,33 @@ static struct board *join_in_rounds(const char *name, int n)
     return b;
 }
 
+/* So that Ctrl-C removes a board and not something else. */
+static void check_board(const char *name)
+{
+    int fd = shm_open(name, O_RDONLY, 0);
+    struct stat st;
+
+    if (fd == -1)
+        return;
+    if (fstat(fd, &st) == 0 && st.st_size != 0 &&
+        st.st_size != sizeof(struct board)) {
+        fprintf(stderr, "%s: %s is no board; take another name\n",
+                program_invocation_short_name, name);
+        exit(1);
+    }
+    close(fd);
+}
+
 static void meet(const char *name, int n)
 {
     block_signals();
+    check_board(name);
     SAY("waits at %s until %d are here", name, n);
 
     struct board *b = join_in_rounds(name, n);
 
     if (b == NULL && errno == EINVAL)
-        die_errno("no name, or others at this board want to meet another "
-                  "number");
+        die_errno("others at this board want to meet another number");
     if (b == NULL)
         die_errno("board_join");
 
