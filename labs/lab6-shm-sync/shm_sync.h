@@ -9,9 +9,9 @@
  *   how       it was initialised, once, with the attribute
  *             PTHREAD_PROCESS_SHARED; without it a process sleeps where no
  *             other process can wake it
- *   who died  a thread that ends takes its process's mutexes with it, but a
- *             process that is killed leaves the others waiting, unless the
- *             mutex is robust: then the next one gets it, with EOWNERDEAD,
+ *   who died  a signal that kills takes all threads of a process at once,
+ *             but not those of other processes: they wait on, unless the
+ *             mutex is robust.  Then the next one gets it, with EOWNERDEAD,
  *             and has to put the data in order
  *
  * A condition is not a fact.  pthread_cond_wait(3) may return without a
@@ -27,6 +27,9 @@
  *  - A function that returns int returns 0, and -1 on failure; one that
  *    returns a pointer returns NULL on failure; errno then says why.  (The
  *    pthread functions return the number of the error and leave errno alone.)
+ *  - Only the account outlives the death of a process in one of these
+ *    functions.  (A condition may be left unusable by the death of one who
+ *    waits for it; no attribute makes it robust.)
  *  - On failure nothing is changed, and no lock is held when a function has
  *    returned, whatever it returns.
  *  - deadline_ms is a time-out counted from the call; it is measured on

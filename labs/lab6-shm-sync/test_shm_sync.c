@@ -295,6 +295,39 @@ TEST(account, a_death_at_any_store_leaves_all_or_nothing)
                found, nth);
         update_finds(a, found);
     }
+    if (!witnessed())
+        update_finds(new_account(), 0);
+}
+
+/* The next owner dies as well, while it puts the data in order. */
+TEST(account, a_death_while_undoing_leaves_all_or_nothing)
+{
+    for (int nth = 1; nth <= 8 && witnessed(); nth++) {
+        struct account *a = new_account();
+
+        finish(start_update(a, 500));
+        die_inside(a, 70);
+        struct subject *s =
+            START(update, SHARE("account", a), INT("amount", 30),
+                  INT("fails", 0), HOLD("store", nth, "before a store"));
+        await_asleep(s);
+        if (!was_told(s, "before a store")) {
+            finish(s);
+            break;
+        }
+        kill_subject(s);
+        s = start_update(a, 0);
+        finish(s);
+        expect_return(s, "update", 0);
+        long long found = got_int(s, "found");
+        EXPECT(found == 500 || found == 530,
+               "500, or 530 if the second update was complete",
+               "%lld, after a death in an update by 70, and one just before "
+               "store %d of the update by 30 that came next",
+               found, nth);
+    }
+    if (!witnessed())
+        update_finds(new_account(), 0);
 }
 
 TEST(account, a_death_at_the_unlock_leaves_all_or_nothing)
@@ -521,6 +554,8 @@ TEST(board, what_is_half_made_is_not_used)
         s[0] = start_stopped(name, &stops[i]);
         await_asleep(s[0]);
         if (!was_told(s[0], "stopped")) {
+            if (was_told(s[0], "join"))
+                expect_pointer(s[0], "join");
             kill_subject(s[0]);
             continue; /* it has no such place */
         }

@@ -104,6 +104,7 @@ static void roll_back(struct account *a)
 {
     if (a->updating)
         a->balance = a->before;
+    atomic_signal_fence(memory_order_seq_cst); /* a death may come between */
     a->updating = 0;
 }
 
@@ -197,8 +198,9 @@ static struct board *await_board(int fd, int deadline_ms,
     struct stat st;
 
     for (;;) {
-        if (b == NULL && fstat(fd, &st) == 0 &&
-            st.st_size >= (off_t)sizeof(*b)) {
+        if (b == NULL && fstat(fd, &st) == -1)
+            return NULL;
+        if (b == NULL && st.st_size >= (off_t)sizeof(*b)) {
             b = map_board(fd);
             if (b == NULL)
                 return NULL;
