@@ -286,16 +286,107 @@ TRANSFER3(ssize_t, read, read, int, void *, size_t)
 TRANSFER4(ssize_t, recv, read, int, void *, size_t, int)
 TRANSFER6(ssize_t, recvfrom, read, int, void *, size_t, int, struct sockaddr *,
           socklen_t *)
-SHIM3(ssize_t, readv, read, MAY_BREAK, int, const struct iovec *, int)
-SHIM3(ssize_t, recvmsg, read, MAY_BREAK, int, struct msghdr *, int)
 TRANSFER3(ssize_t, write, write, int, const void *, size_t)
 TRANSFER4(ssize_t, send, write, int, const void *, size_t, int)
 TRANSFER6(ssize_t, sendto, write, int, const void *, size_t, int,
           const struct sockaddr *, socklen_t)
-SHIM3(ssize_t, writev, write, MAY_BREAK, int, const struct iovec *, int)
-SHIM3(ssize_t, sendmsg, write, MAY_BREAK, int, const struct msghdr *, int)
 TRANSFER4(ssize_t, pread, pread, int, void *, size_t, off_t)
 TRANSFER4(ssize_t, pwrite, pwrite, int, const void *, size_t, off_t)
+
+/* ---- transfers of several pieces ---------------------------------------- */
+
+/* The pieces of a transfer that is to be short: as many as have so many bytes,
+ * and at most this many. */
+struct pieces {
+    struct iovec at[16];
+    size_t n;
+};
+
+static struct pieces cut(const struct passing *p, const struct iovec *from,
+                         size_t n)
+{
+    struct pieces to = {.n = 0};
+    size_t left = p->limit_bytes;
+
+    while (to.n < n && to.n < 16 && left > 0) {
+        struct iovec piece = from[to.n];
+
+        piece.iov_len = piece.iov_len < left ? piece.iov_len : left;
+        left -= piece.iov_len;
+        to.at[to.n++] = piece;
+    }
+    return to;
+}
+
+static ssize_t short_readv(const struct passing *p, int fd,
+                           const struct iovec *from, int n)
+{
+    if (p->limit_bytes == SIZE_MAX || n <= 0)
+        return readv(fd, from, n);
+
+    struct pieces to = cut(p, from, (size_t)n);
+
+    return readv(fd, to.at, (int)to.n);
+}
+
+static ssize_t short_writev(const struct passing *p, int fd,
+                            const struct iovec *from, int n)
+{
+    if (p->limit_bytes == SIZE_MAX || n <= 0)
+        return writev(fd, from, n);
+
+    struct pieces to = cut(p, from, (size_t)n);
+
+    return writev(fd, to.at, (int)to.n);
+}
+
+static ssize_t short_recvmsg(const struct passing *p, int fd,
+                             struct msghdr *msg, int flags)
+{
+    if (p->limit_bytes == SIZE_MAX)
+        return recvmsg(fd, msg, flags);
+
+    struct msghdr whole = *msg;
+    struct pieces to = cut(p, msg->msg_iov, msg->msg_iovlen);
+
+    msg->msg_iov = to.at;
+    msg->msg_iovlen = to.n;
+
+    ssize_t got = recvmsg(fd, msg, flags);
+
+    msg->msg_iov = whole.msg_iov;
+    msg->msg_iovlen = whole.msg_iovlen;
+    return got;
+}
+
+static ssize_t short_sendmsg(const struct passing *p, int fd,
+                             const struct msghdr *msg, int flags)
+{
+    if (p->limit_bytes == SIZE_MAX)
+        return sendmsg(fd, msg, flags);
+
+    struct msghdr part = *msg;
+    struct pieces to = cut(p, msg->msg_iov, msg->msg_iovlen);
+
+    part.msg_iov = to.at;
+    part.msg_iovlen = to.n;
+    return sendmsg(fd, &part, flags);
+}
+
+#define TRANSFER_PIECES(name, family, A, B)                                  \
+    ssize_t shim_##name(int fd, A a, B b);                                   \
+    ssize_t shim_##name(int fd, A a, B b)                                    \
+    {                                                                        \
+        PASS(ssize_t, name, family, MAY_SHORTEN, short_##name(&p, fd, a, b), \
+             fd, ARG(a), ARG(b));                                            \
+    }
+
+TRANSFER_PIECES(readv, read, const struct iovec *, int)
+TRANSFER_PIECES(writev, write, const struct iovec *, int)
+TRANSFER_PIECES(recvmsg, read, struct msghdr *, int)
+TRANSFER_PIECES(sendmsg, write, const struct msghdr *, int)
+
+/* ---- and all others --------------------------------------------------------- */
 
 SHIM1(int, pipe, pipe, PLAIN, int *)
 SHIM2(int, pipe2, pipe, PLAIN, int *, int)
