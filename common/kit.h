@@ -348,8 +348,12 @@ void *new_shared(size_t size_bytes);
  */
 void judges_object(char kind, int id);
 /* The same for a POSIX object by its name: 'm' shm_open, 's' sem_open, 'q'
- * mq_open.  It is unlinked at the end and not charged. */
+ * mq_open.  It is unlinked at the end and not charged.  And for 'f': a file or
+ * socket in new_dir(), by its path. */
 void judges_name(char kind, const char *name);
+/* The same for a descriptor that the test has opened itself: closed at the end,
+ * unless FD() hands it over.  Returns it. */
+int judges_fd(int fd);
 /* Unpredictable bytes, other ones at each run. */
 void fill_random(void *buf, size_t size_bytes);
 unsigned random_below(unsigned limit);

@@ -82,7 +82,7 @@ static unsigned long long inode_of(int fd)
     return fstat(fd, &st) == 0 ? st.st_ino : 0;
 }
 
-static int own_fd(int fd)
+int judges_fd(int fd)
 {
     new_thing(
         (struct thing){.kind = THING_FD, .number = fd, .inode = inode_of(fd)});
@@ -94,14 +94,14 @@ struct ends new_pipe(void)
     int p[2];
 
     REQUIRE(pipe2(p, O_CLOEXEC) == 0);
-    return (struct ends){.r = own_fd(p[0]), .w = own_fd(p[1])};
+    return (struct ends){.r = judges_fd(p[0]), .w = judges_fd(p[1])};
 }
 
 void new_socketpair(int pair[2])
 {
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
-    own_fd(pair[0]);
-    own_fd(pair[1]);
+    judges_fd(pair[0]);
+    judges_fd(pair[1]);
 }
 
 void shut(int *fd)
@@ -248,8 +248,8 @@ void judges_object(char kind, int id)
 
 void judges_name(char kind, const char *name)
 {
-    struct thing *t =
-        new_thing((struct thing){.kind = THING_NAME, .object = kind});
+    struct thing *t = new_thing((struct thing){
+        .kind = kind == 'f' ? THING_FILE : THING_NAME, .object = kind});
 
     snprintf(t->text, sizeof(t->text), "%s", name);
 }
