@@ -232,6 +232,9 @@ void await_blocked(struct subject *s, const char *call);
  * returned or ended, or has napped several times since (nanosleep(2) and the
  * like), as one does who looks again and again. */
 void await_asleep(struct subject *s);
+/* The same, where a wait with a time-out counts as sleep: for one that is to
+ * end long after the test. */
+void await_still(struct subject *s);
 /* Ends the scenario's wait_for(name). */
 void let_go(struct subject *s, const char *name);
 
@@ -384,6 +387,7 @@ void note_place(const char *file, int line);
 #define await(...)             KIT_HERE((await)(__VA_ARGS__))
 #define await_blocked(...)     KIT_HERE((await_blocked)(__VA_ARGS__))
 #define await_asleep(s)        KIT_HERE((await_asleep)(s))
+#define await_still(s)         KIT_HERE((await_still)(s))
 #define got_int(...)           KIT_HERE((got_int)(__VA_ARGS__))
 #define got_str(...)           KIT_HERE((got_str)(__VA_ARGS__))
 #define got_bytes(...)         KIT_HERE((got_bytes)(__VA_ARGS__))

@@ -188,6 +188,7 @@ bool process_threads(pid_t pid, bool (*each)(pid_t pid, pid_t tid, void *arg),
 /* A look at all processes of the subject. */
 struct look {
     bool asleep;   /* they sleep, and nobody but the judge can wake one */
+    bool still;    /* the same, or in a wait with a time-out (no nap) */
     bool runnable; /* one runs, or would if it got a processor */
     unsigned long long cpu_ms; /* the processor time they have used */
     unsigned long long print;  /* the same in two looks: none of them ran in

@@ -250,6 +250,12 @@ static bool has_timeout(const struct blocked *b)
     }
 }
 
+static bool is_nap(const struct blocked *b)
+{
+    return b->number == SYS_nanosleep || b->number == SYS_clock_nanosleep ||
+           b->number == SYS_restart_syscall;
+}
+
 static void add_print(struct look *l, unsigned long long x)
 {
     l->print = (l->print ^ x) * 0x100000001b3u; /* FNV-1a */
@@ -265,8 +271,12 @@ static bool look_at_thread(pid_t pid, pid_t tid, void *arg)
     if (state == 'Z' || state == 'X')
         return true;
     if (state != 'T' && state != 't') {
-        if (state != 'S' || !process_blocked(pid, tid, &b) || has_timeout(&b))
+        if (state != 'S' || !process_blocked(pid, tid, &b))
+            l->asleep = l->still = false;
+        else if (has_timeout(&b)) {
             l->asleep = false;
+            l->still = l->still && !is_nap(&b);
+        }
         l->runnable = l->runnable || state == 'R' || state == 'D';
     }
     add_print(l, switches(pid, tid));
@@ -288,7 +298,9 @@ static bool timer_is_armed(void)
  */
 struct look processes_look(void)
 {
-    struct look l = {.asleep = !timer_is_armed(), .print = 0xcbf29ce484222325u};
+    struct look l = {.asleep = !timer_is_armed(),
+                     .still = true,
+                     .print = 0xcbf29ce484222325u};
     struct process *list, server;
     size_t n = processes_list(&list);
 

@@ -36,6 +36,7 @@ struct watch {
     struct look last;
     unsigned naps_at_start;
     unsigned same; /* looks in a row that found all asleep, as the one before */
+    unsigned still; /* the same, where waits with a time-out count as sleep */
     unsigned long long cpu_at_start;
     long last_ms; /* of the last look, since began */
     long idle_ms; /* time in which none was kept from running */
@@ -104,6 +105,7 @@ static void watch_look(struct watch *w)
     if (w->looks++ == 0)
         w->cpu_at_start = now.cpu_ms;
     w->same = now.asleep && now.print == w->last.print ? w->same + 1 : 0;
+    w->still = now.still && now.print == w->last.print ? w->still + 1 : 0;
     if (!now.runnable)
         w->idle_ms += now_ms - w->last_ms;
     w->last = now;
@@ -165,6 +167,22 @@ void(await_asleep)(struct subject *s)
     watch_begin(&w);
     w.naps_at_start = naps_of(s);
     wait_until(s, is_asleep, &w, NULL, true, "your program waits");
+}
+
+static bool is_still(struct subject *s, void *arg)
+{
+    struct watch *w = arg;
+
+    return is_asleep(s, w) || w->still >= 2;
+}
+
+void(await_still)(struct subject *s)
+{
+    struct watch w;
+
+    watch_begin(&w);
+    w.naps_at_start = naps_of(s);
+    wait_until(s, is_still, &w, NULL, true, "your program waits");
 }
 
 static bool is_entered(struct subject *s, void *arg)

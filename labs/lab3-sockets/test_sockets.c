@@ -512,6 +512,17 @@ TEST(tcp, a_port_that_is_taken_is_refused)
     expect_error(s, "listen", EADDRINUSE);
     expect_int(s, "port", port);
     expect_nothing_left(s);
+    struct subject *first = START(listen_tcp, INT("port", 0));
+    int fd, taken;
+    await(first, "port");
+    expect_at_least(first, "listen", 0);
+    taken = (int)got_int(first, "port");
+    s = START(listen_tcp_only, INT("port", taken));
+    finish(s);
+    expect_error(s, "listen", EADDRINUSE);
+    REQUIRE(connect_to_port(taken, 1, &fd) == 0);
+    peer_write(fd, "x", 1);
+    finish(first);
 }
 
 TEST(tcp, a_server_can_be_started_again_at_once)
@@ -997,7 +1008,9 @@ TEST(msg, a_signal_ends_no_wait)
             START_RECV(p, 1, 100, ms, FAIL("read", 1, 2, EINTR),
                        FAIL("read", 4, 1, EINTR), FAIL("poll", 1, 2, EINTR));
 
+        await_still(s);
         peer_write(p.judge, "\0\0\0\2", 4);
+        await_still(s);
         peer_write(p.judge, "ok", 2);
         finish(s);
         expect_msg(s, 1, "ok", 2);

@@ -129,15 +129,6 @@ HELPER int stat_name(const char *name, struct stat *st)
     return stat(path, st);
 }
 
-/* await_asleep() does not take a sleep that ends by itself for one. */
-HELPER void await_asleep_or_timed(struct subject *s, int ms, const char *call)
-{
-    if (ms == -1)
-        await_asleep(s);
-    else
-        await_blocked(s, call);
-}
-
 #define START_LOCK(named_, ms, fault) \
     START(lock, STR("name", (named_).name), INT("deadline", ms), fault)
 
@@ -237,7 +228,7 @@ TEST(binsem, a_signal_does_not_open_a_lock)
         struct named n = new_semaphore(0);
         struct subject *s = START_LOCK(n, ms, FAIL("sem_wait", 1, 3, EINTR));
 
-        await_asleep_or_timed(s, ms, "futex");
+        await_still(s);
         EXPECT(!was_told(s, "lock"), "a lock that is still waited for",
                "binsem_lock returned %lld when a signal came (EINTR)",
                got_int(s, "lock"));
@@ -670,7 +661,7 @@ TEST(svsem, a_signal_lets_nobody_through)
         int id = new_set(9, 0, 9);
         struct subject *s = START_WAIT(id, ms, FAIL("semop", 1, 3, EINTR));
 
-        await_asleep_or_timed(s, ms, "semop");
+        await_still(s);
         EXPECT(!was_told(s, "wait"), "a semaphore that is still waited for",
                "svsem_wait returned %lld when a signal came (EINTR)",
                got_int(s, "wait"));
