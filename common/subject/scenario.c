@@ -168,6 +168,29 @@ const char *given_str(const char *name)
     return (const char *)(find_given(name, 's') + 1);
 }
 
+/* Processes of one fork server have the same holes in their address space, and
+ * would map memory at the same address.  So each takes another part of a hole
+ * that is large enough. */
+static void *map_elsewhere(int fd, size_t size_bytes)
+{
+    const size_t step_bytes = 1 << 16, steps = 251;
+    size_t offset = (1 + (size_t)getpid() % steps) * step_bytes;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t pages_bytes = (size_bytes + page - 1) / page * page;
+    size_t hole_bytes = (steps + 2) * step_bytes + pages_bytes;
+    char *hole =
+        mmap(NULL, hole_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *at;
+
+    if (hole == MAP_FAILED)
+        return MAP_FAILED;
+    at = mmap(hole + offset, size_bytes, PROT_READ | PROT_WRITE,
+              MAP_SHARED | MAP_FIXED, fd, 0);
+    munmap(hole, offset);
+    munmap(hole + offset + pages_bytes, hole_bytes - offset - pages_bytes);
+    return at;
+}
+
 void *given_shared(const char *name, size_t *size_bytes)
 {
     int fd = scenario_state.shared_fds[find_given(name, 'm')->number];
@@ -175,8 +198,7 @@ void *given_shared(const char *name, size_t *size_bytes)
     void *at = MAP_FAILED;
 
     if (fstat(fd, &st) == 0)
-        at = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED,
-                  fd, 0);
+        at = map_elsewhere(fd, (size_t)st.st_size);
     if (at == MAP_FAILED)
         broken("cannot map the shared memory", name);
     witness_map_file(at, (size_t)st.st_size, fd, 0);

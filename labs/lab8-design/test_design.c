@@ -1184,8 +1184,9 @@ TEST_WITHIN(rounds, a_role_is_taken_by_one, WITHIN)
         START(send_rounds, SHARE("rounds", r), BYTES("data", "x", 1),
               INT("n", 0), INT("deadline", -1));
 
-    finish(second);
+    await(second, "join");
     expect_error(second, "join", EBUSY);
+    finish(second);
     kill_subject(s);
     s = new_sender(r, "x", 1, 1, -1); /* the dead one's place */
     let_go(s, "send");
@@ -1942,17 +1943,22 @@ TEST(channel, the_end_is_told_from_a_broken_message)
 TEST(channel, what_can_not_be_sent_is_refused)
 {
     static char large[CHANNEL_COPY_MAX + 1];
+    static const struct {
+        int kind;
+        size_t size;
+        int err;
+    } wrong[] = {{CHANNEL_COPY, sizeof(large), EMSGSIZE},
+                 {CHANNEL_COPY, 0, EINVAL},
+                 {CHANNEL_MAP, 0, EINVAL},
+                 {7, 10, EINVAL}};
     int fds[2];
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         new_socketpair(fds);
         struct subject *s =
-            i == 0
-                ? START_CHANNEL_SEND(fds[1], CHANNEL_COPY, large, sizeof(large))
-            : i == 1 ? START_CHANNEL_SEND(fds[1], CHANNEL_MAP, large, 0)
-                     : START_CHANNEL_SEND(fds[1], 7, large, 10);
+            START_CHANNEL_SEND(fds[1], wrong[i].kind, large, wrong[i].size);
         finish(s);
-        expect_error(s, "send", i == 0 ? EMSGSIZE : EINVAL);
+        expect_error(s, "send", wrong[i].err);
         peer_expect_eof(fds[0]);
     }
     for (int kind = CHANNEL_COPY; kind <= CHANNEL_MAP; kind++) {
