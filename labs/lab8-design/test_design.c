@@ -99,8 +99,10 @@ SCENARIO(allocate_in_turn)
 
     wait_for("go");
     offset = (uint64_t)CALL("block", arena_alloc(arena, 64));
+    wait_for("free");
     if (offset != 0)
         CALL("free", arena_free(arena, offset));
+    wait_for("again");
     if (offset != 0)
         CALL("again", arena_alloc(arena, 64));
 }
@@ -369,6 +371,15 @@ TEST(arena, two_processes_may_use_it_at_once)
     await_asleep(s[1]);
     for (int i = 0; i < 2; i++)
         let_go(s[i], "in the middle");
+    for (int i = 0; i < 2; i++)
+        await_asleep(s[i]);
+    /* One after the other: what a lock orders is then ordered by it alone. */
+    for (int i = 0; i < 2; i++) {
+        let_go(s[i], "free");
+        await_asleep(s[i]);
+    }
+    for (int i = 0; i < 2; i++)
+        let_go(s[i], "again");
     for (int i = 0; i < 2; i++) {
         finish(s[i]);
         expect_at_least(s[i], "block", 1);
@@ -394,6 +405,10 @@ TEST(arena, who_waits_for_the_lock_is_woken)
     let_go(s[1], "go");
     await_asleep(s[1]);
     let_go(s[0], "unlocking");
+    for (int i = 0; i < 2; i++) {
+        let_go(s[i], "free");
+        let_go(s[i], "again");
+    }
     for (int i = 0; i < 2; i++) {
         finish(s[i]);
         expect_at_least(s[i], "again", 1);
