@@ -307,11 +307,13 @@ void(peer_write)(int fd, const void *data, size_t size_bytes)
         ssize_t n =
             write_some(fd, (const char *)data + done, size_bytes - done);
 
-        if (n == -1 && (errno == EPIPE || errno == ECONNRESET))
+        if (n == -1 && (errno == EPIPE || errno == ECONNRESET)) {
+            fail_if_ended("your program reads %zu bytes", size_bytes);
             test_fail(FAILED, NULL,
                       "expected: your program reads %zu bytes\n"
                       "seen: it closed its end after at most %zu",
                       size_bytes, done);
+        }
         REQUIRE(n != -1 || errno == EAGAIN || errno == EINTR);
         if (n > 0)
             done += (size_t)n;
@@ -332,8 +334,10 @@ size_t(peer_read)(int fd, void *buf, size_t size_bytes)
 
         ssize_t n = read(fd, (char *)buf + done, size_bytes - done);
 
-        if (n == 0 || (n == -1 && errno == ECONNRESET))
+        if (n == 0 || (n == -1 && errno == ECONNRESET)) {
+            fail_if_ended("your program writes %zu bytes", size_bytes);
             break;
+        }
         REQUIRE(n != -1 || errno == EAGAIN || errno == EINTR);
         if (n > 0)
             done += (size_t)n;

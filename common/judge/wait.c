@@ -169,6 +169,24 @@ void(await_asleep)(struct subject *s)
     wait_until(s, is_asleep, &w, NULL, true, "your program waits");
 }
 
+/* Descriptors are closed before the end of their process can be seen. */
+void fail_if_ended(const char *what, ...)
+{
+    char expected[300];
+    va_list args;
+
+    va_start(args, what);
+    vsnprintf(expected, sizeof(expected), what, args);
+    va_end(args);
+    for (struct subject *s = test.subjects; s != NULL; s = s->next) {
+        if (s->inspected || s->done)
+            continue;
+        (await_asleep)(s);
+        if (s->ended && !s->done)
+            fail_ended(s, expected);
+    }
+}
+
 static bool is_still(struct subject *s, void *arg)
 {
     struct watch *w = arg;

@@ -10,8 +10,9 @@ solutions/labN-X/mistakes/NAME.patch is a unified diff against the reference:
     --- a/file.c
     +++ b/file.c
 
-Valgrind is run only for `Memory: yes`: it is what takes the time.  `Fails` may
-be left out where a mistake costs memory or cleanup points alone.
+Run are the tests that it names, and they alone: others may fail as well.  All
+of them are run, and with Valgrind, for `Memory: yes`, and all of them where
+`Fails` is left out: then the mistake costs memory or cleanup points alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import io
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Dict, List, Tuple
 
@@ -29,7 +30,7 @@ from grader.errors import KitError
 from grader.model import (
     CRASHED, FAILED, NOT_BUILT, TIMED_OUT, Kit, Lab, LabScore, Report,
 )
-from grader.pipeline import Job, grade_lab
+from grader.pipeline import Job, grade_lab, narrowed
 from grader.report import words
 from grader.report.style import Style
 from grader.sandbox import Isolation
@@ -89,6 +90,8 @@ def findings(kit: Kit, lab: Lab, path: Path, isolation: Isolation,
         if problem:
             return [problem]
         job = Job(kit, lab, folder, isolation, quick=not mistake.memory)
+        if mistake.fails and not mistake.memory:
+            job = replace(job, lab=narrowed(lab, mistake.fails), only=mistake.fails)
         for attempt in range(1, repeat + 1):
             found = _judge(mistake, grade_lab(job), isolation)
             if found:

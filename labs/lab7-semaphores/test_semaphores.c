@@ -1214,11 +1214,11 @@ TEST(slots, what_is_shared_is_touched_with_the_mutex)
     for (int i = 2; i < 4; i++)
         s[i] = START_GET(q, 1, -1, HOLD("sem_wait", 1, "go"));
     two_at_a_time(s[2], s[3]);
+    expect_no_race();
     expect_return(s[0], "put 1", 0);
     expect_return(s[1], "put 1", 0);
     expect_return(s[2], "get 1", 0);
     expect_return(s[3], "get 1", 0);
-    expect_no_race();
 }
 
 /* Two producers and two consumers. */
@@ -1235,6 +1235,10 @@ TEST(slots, nothing_is_lost_or_got_twice)
         s[2 + i] = START_PUT(q, i, 0, 20, -1, NOTHING);
     for (int i = 3; i >= 0; i--)
         finish(s[i]);
+    int mutex = value_of(&q->mutex);
+    EXPECT(mutex == 1, "the mutex at 1 when nobody has it",
+           "a value of %d: so many could be in at once", mutex);
+    expect_no_race();
     for (int i = 0; i < 2; i++) {
         got_copy(s[i], "items", items, 20 * sizeof(items[0]));
         for (int n = 0; n < 20; n++) {
@@ -1249,10 +1253,6 @@ TEST(slots, nothing_is_lost_or_got_twice)
         EXPECT(seen[n / 20][n % 20] == 1, "each item got once",
                "item %d of producer %d got %u times", n % 20, n / 20,
                seen[n / 20][n % 20]);
-    int mutex = value_of(&q->mutex);
-    EXPECT(mutex == 1, "the mutex at 1 when nobody has it",
-           "a value of %d: so many could be in at once", mutex);
-    expect_no_race();
 }
 
 /* ------------------------------------------------------------------------
@@ -1569,12 +1569,12 @@ TEST(handshake, what_is_written_is_read)
         struct subject *r = START_READ(p, MAILBOX_BYTES, NOTHING);
         finish(r);
         finish(w);
+        expect_no_race();
         expect_return(w, "write", 0);
         expect_read(r, data, sizes[i]);
         EXPECT(messages_in(p.qid) == 0, "no message left in the queue",
                "%lu are", messages_in(p.qid));
     }
-    expect_no_race();
 }
 
 TEST(handshake, the_writer_waits_for_ok)
@@ -1847,9 +1847,9 @@ TEST(meet, two_meet_again_and_again)
 
     finish(a);
     finish(b);
+    expect_no_race();
     expect_return(a, "meet", 0);
     expect_return(b, "meet", 0);
-    expect_no_race();
 }
 
 /* One is stopped on its way to sleep, or as it is woken; the other one comes

@@ -380,15 +380,16 @@ TEST(arena, two_processes_may_use_it_at_once)
     }
     for (int i = 0; i < 2; i++)
         let_go(s[i], "again");
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++)
         finish(s[i]);
+    expect_no_race();
+    for (int i = 0; i < 2; i++) {
         expect_at_least(s[i], "block", 1);
         expect_return(s[i], "free", 0);
         expect_at_least(s[i], "again", 1);
     }
     EXPECT(got_int(s[0], "again") != got_int(s[1], "again"), "two blocks apart",
            "the same one given to both");
-    expect_no_race();
 }
 
 TEST(arena, who_waits_for_the_lock_is_woken)
@@ -1240,10 +1241,12 @@ TEST_WITHIN(rounds, each_round_is_ordered_before_it_is_read, WITHIN)
     let_go(v, "recv");
     await_still(v);
     let_go(s, "send");
-    expect_message(v, 1, data, sizeof(data));
-    leave(s);
-    leave(v);
+    let_go(s, "leave");
+    let_go(v, "leave");
+    finish(s);
+    finish(v);
     expect_no_race();
+    expect_message(v, 1, data, sizeof(data));
 }
 
 /* ------------------------------------------------------------------------
@@ -1595,8 +1598,8 @@ TEST_WITHIN(ring, the_bytes_are_ordered_before_the_word_that_they_are_there,
         struct subject *p = START_RING(produce, q, 100, 1, 3, map, -1, NOTHING);
         finish(p);
         finish(c);
-        expect_int(c, "right", 3);
         expect_no_race();
+        expect_int(c, "right", 3);
     }
 }
 
@@ -1611,8 +1614,8 @@ TEST_WITHIN(ring, what_is_read_is_ordered_before_it_is_overwritten, WITHIN)
         struct subject *c = START_RING(consume, q, 100, 1, 6, map, -1, NOTHING);
         finish(p);
         finish(c);
-        expect_int(c, "right", 6);
         expect_no_race();
+        expect_int(c, "right", 6);
     }
 }
 
