@@ -16,11 +16,13 @@ from grader.model import Kit, Lab
 
 _LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 
+_EXERCISE = re.compile(r"`(lab\d+/\w+)`")
+
 
 def findings(kit: Kit) -> List[str]:
     labs = find_labs(kit)
     return [*_names(kit, labs), *_unexpected(kit, labs), *_links(kit),
-            *figures.out_of_date(kit)]
+            *exercises(kit, labs), *figures.out_of_date(kit)]
 
 
 def _names(kit: Kit, labs: Sequence[Lab]) -> List[str]:
@@ -86,6 +88,19 @@ def _links(kit: Kit) -> List[str]:
                 if problem:
                     found.append(f"{name}:{number}: {problem}")
     return found
+
+
+def exercises(kit: Kit, labs: Sequence[Lab]) -> List[str]:
+    """handouts/README.md names every group of every lab, and no other."""
+    page = kit.root / "handouts" / "README.md"
+    if not page.is_file():
+        return ["handouts/README.md is missing"]
+    named = set(_EXERCISE.findall(page.read_text("utf-8")))
+    groups = {f"lab{lab.number}/{group.name}" for lab in labs for group in lab.groups}
+    return [*(f"handouts/README.md: no lab has the exercise {name}"
+              for name in sorted(named - groups)),
+            *(f"handouts/README.md: its table lacks the exercise {name}"
+              for name in sorted(groups - named))]
 
 
 def _dead(page: Path, target: str) -> str:

@@ -85,6 +85,28 @@ def test_check_kit(lab, isolation):
     assert checkkit.run_checks(checkkit.checks_of_lab(KIT, lab, isolation), 2) == []
 
 
+# The lecture's headings, that the labs follow.
+LECTURE = (
+    "Inter-Process Communication", "Inter-Process Communication (IPC)",
+    "Message Passing (IPC)",
+    "Message Passing Types (Pipes, Message Queues, Sockets)", "Pipes",
+    "Message Queues", "Sockets", "Shared Memory (IPC)", "Messages vs Shared Memory",
+    "System V (System 5) Shared Memory Overview", "System V API", "POSIX API",
+    "Shared Memory and Synchronization", "Pthreads for IPC",
+    "Other IPC Synchronization", "Linux IPC Command Line Tools",
+    "Shared Memory Design Considerations")
+
+
+def test_every_heading_of_the_lecture_is_taught():
+    """That what the table names is there, check-kit sees."""
+    page = (ROOT / "handouts" / "README.md").read_text("utf-8")
+    rows = {cells[1].split(":")[0].strip(): cells[2:4]
+            for cells in (line.split("|") for line in page.splitlines())
+            if len(cells) == 5}
+    assert [heading for heading in LECTURE
+            if not all(cell.strip() for cell in rows.get(heading, [""]))] == []
+
+
 # ----------------------------------------------------------------------- form
 
 

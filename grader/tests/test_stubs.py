@@ -131,6 +131,20 @@ def test_a_page_agrees_with_lab_toml(old, new, says, tmp_path, tiny_lab):
         assert any(says in finding for finding in found), found
 
 
+@pytest.mark.parametrize("table,says", (
+    ("`lab1/answer` `lab1/copy`", ""),
+    ("`lab1/answer`", "its table lacks the exercise lab1/copy"),
+    ("`lab1/answer` `lab1/copy` `lab2/copy`", "no lab has the exercise lab2/copy"),
+    (None, "handouts/README.md is missing"),
+))
+def test_the_table_of_exercises_is_whole(table, says, tmp_path, tiny_lab):
+    (tmp_path / "handouts").mkdir()
+    if table is not None:
+        (tmp_path / "handouts" / "README.md").write_text(f"| a | {table} | b |\n")
+    found = files.exercises(Kit(tmp_path), [tiny_lab])
+    assert [finding.split(": ")[-1] for finding in found] == ([says] if says else [])
+
+
 def test_a_mistakes_header(tmp_path):
     path = tmp_path / "m.patch"
     path.write_text("Misconception: it never fails\nFails: a, b\nFails: c\n"
