@@ -71,6 +71,25 @@ def test_the_judges_own_tests(way, isolation, monkeypatch):
     assert lab.tests
 
 
+# ----------------------------------------------------- the ring of lab 8, by model
+
+
+@pytest.mark.skipif(not shutil.which("spin"), reason="no spin")
+@pytest.mark.parametrize("slots,wrong", (
+    (1, 0), (2, 0), (4, 0), *((slots, wrong) for slots in (1, 2) for wrong in range(1, 5)),
+    (2, 5), (2, 6)))
+def test_every_order_of_the_rings_steps(slots, wrong, tmp_path):
+    """The right ring has no error in any order, and each wrong one has."""
+    model = ROOT / "common" / "tests" / "spsc.pml"
+    for argv in (["spin", "-a", f"-DSLOTS={slots}", f"-DWRONG={wrong}", str(model)],
+                 ["gcc", "-w", "-o", "pan", "pan.c"]):
+        subprocess.run(argv, cwd=tmp_path, check=True, capture_output=True)
+    said = subprocess.run(["./pan"], cwd=tmp_path, check=True, capture_output=True,
+                          text=True).stdout
+    assert "full statespace search" in said.lower() and "errors: " in said, said
+    assert ("errors: 0" in said) == (wrong == 0), said
+
+
 # ------------------------------------------------------------------ check-kit
 
 
