@@ -148,8 +148,8 @@ bool wait_until(struct subject *s, bool (*met)(struct subject *s, void *arg),
                 void *arg, struct pollfd *extra, bool ended_ok,
                 const char *what, ...) __attribute__((format(printf, 6, 7)));
 
-/* After the end of a stream that the subject had open: was it the end of a
- * process?  Then the test fails with that; what is as for wait_until(). */
+/* After the end of a stream that the subject had open: was a process ended by a
+ * signal?  Then the test fails with that; what is as for wait_until(). */
 void fail_if_ended(const char *what, ...) __attribute__((format(printf, 1, 2)));
 
 /* Fails, if the last thing that the scenario told is what a function of the

@@ -174,7 +174,7 @@ const char *given_str(const char *name)
 static void *map_elsewhere(int fd, size_t size_bytes)
 {
     const size_t step_bytes = 1 << 16, steps = 251;
-    size_t offset = (1 + (size_t)getpid() % steps) * step_bytes;
+    size_t offset = (1 + scenario_state.number % steps) * step_bytes;
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t pages_bytes = (size_bytes + page - 1) / page * page;
     size_t hole_bytes = (steps + 2) * step_bytes + pages_bytes;

@@ -72,6 +72,8 @@ static void serve_request(int control, int children)
     if (!receive_request(control, &req, fds, &nfds))
         _exit(0);
 
+    scenario_state.number++;
+
     pid_t pid = fork();
 
     if (pid == 0) {

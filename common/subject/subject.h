@@ -9,6 +9,7 @@
 
 /* What one scenario process works with; the same in what it forks. */
 struct scenario_state {
+    unsigned number; /* of this start, from 1 */
     int channel;
     struct area *area;
     struct made *made;

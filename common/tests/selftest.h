@@ -23,6 +23,14 @@ int make_segment(key_t key, size_t size_bytes);
 int shm_control(int id, int command); /* shmctl, with an information block */
 int make_segment_loudly(key_t key, size_t size_bytes);
 
+/* Ten bytes in three pieces by one call: 'v' readv or writev, 'm' recvmsg or
+ * sendmsg. */
+ssize_t read_pieces(int fd, char by, char text[10]);
+ssize_t write_pieces(int fd, char by, const char text[10]);
+int private_queue(void);             /* makes one and removes it */
+int lock_and_sync(const char *path); /* lockf, fdatasync, fallocate, mremap */
+int nap_in_poll(int ms);
+
 /* Hangs, each in another call. */
 int read_own_pipe(void);      /* holds the write end itself */
 int read_pipe_of_child(void); /* a child holds the write end */

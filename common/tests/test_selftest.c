@@ -14,7 +14,9 @@
 #include <sys/msg.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "selftest.h"
@@ -267,6 +269,91 @@ TEST(steps, shared_memory_is_shared_and_takes_no_number)
     EXPECT(shared[0] == 7, "7", "%d", shared[0]);
     expect_int(s, "size", 8192);
     expect_int(s, "fd", 3);
+}
+
+SCENARIO(tell_address)
+{
+    wait_for("go");
+    tell_int("at", (long long)(uintptr_t)given_shared("area", NULL));
+}
+
+/* Also when one has ended before the other begins. */
+TEST(steps, shared_memory_is_at_another_address_in_each_process)
+{
+    void *shared = new_shared(8192);
+    struct subject *s[3];
+
+    for (int i = 0; i < 3; i++) {
+        s[i] = START(tell_address, SHARE("area", shared));
+        let_go(s[i], "go");
+        if (i > 0)
+            finish(s[i]);
+    }
+    finish(s[0]);
+    for (int i = 0; i < 3; i++)
+        EXPECT(got_int(s[i], "at") != got_int(s[(i + 1) % 3], "at"),
+               "three addresses", "twice the same one");
+}
+
+SCENARIO(die_in_between)
+{
+    char byte;
+
+    (void)!read(given_fd("fd"), &byte, 1);
+    call_abort();
+}
+
+TEST(steps, a_stream_that_ends_with_its_process_is_told_as_that)
+{
+    static char much[1 << 20];
+    int fds[2];
+
+    for (int reads = 0; reads <= 1; reads++) {
+        new_socketpair(fds);
+        struct subject *s = START(die_in_between, FD("fd", fds[1]));
+        if (reads) {
+            peer_write(fds[0], "x", 1);
+            FAILS(CRASHED, peer_read(fds[0], much, 10));
+            says("expected: your program writes 10 bytes");
+        } else {
+            FAILS(CRASHED, peer_write(fds[0], much, sizeof(much)));
+            says("expected: your program reads 1048576 bytes");
+        }
+        says("SIGABRT");
+        finish_by_signal(s);
+    }
+}
+
+SCENARIO(refuse_and_wait)
+{
+    if (CALL("refused", refuse(ENOSPC)) == 0)
+        reached("later");
+    wait_for("go");
+}
+
+TEST(steps, a_wait_behind_a_call_that_failed_says_what_it_returned)
+{
+    struct subject *s = START(refuse_and_wait, NOTHING);
+
+    FAILS(FAILED, await(s, "later"));
+    says("refuse(ENOSPC) returned -1 with errno ENOSPC");
+    let_go(s, "go");
+    finish(s);
+}
+
+SCENARIO(wait_a_minute)
+{
+    nap_in_poll(60000);
+}
+
+/* No hang, since it ends by itself; await_asleep would wait for its end. */
+TEST(steps, a_wait_with_a_time_out_is_still)
+{
+    struct subject *s = START(wait_a_minute, NOTHING);
+
+    await_still(s);
+    EXPECT(!was_told(s, "later"), "it waits", "it has returned");
+    kill_subject(s);
 }
 
 TOOL(add_arguments)
@@ -791,6 +878,48 @@ TEST(leftovers, what_is_the_judges_own_is_not_charged)
     }
 }
 
+TEST(leftovers, what_the_test_has_opened_is_not_charged)
+{
+    char path[200];
+
+    snprintf(path, sizeof(path), "%s/own.sock", new_dir());
+#ifdef KIT_JUDGE
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = judges_fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    REQUIRE(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+    judges_name('f', path);
+#endif
+    struct subject *s = START(tell_everything, NOTHING);
+    finish(s);
+    expect_nothing_left(s);
+}
+
+SCENARIO(make_private_queue)
+{
+    CALL("made", private_queue());
+}
+
+/* Looking for it would make one more. */
+TEST(leftovers, a_private_object_is_made_once)
+{
+#ifdef KIT_JUDGE
+    struct msginfo before, after;
+
+    if (options.shared)
+        return; /* others make queues as well */
+    REQUIRE(msgctl(0, MSG_INFO, (struct msqid_ds *)&before) != -1);
+    struct subject *s = START(make_private_queue, NOTHING);
+    finish(s);
+    expect_return(s, "made", 0);
+    expect_nothing_left(s);
+    REQUIRE(msgctl(0, MSG_INFO, (struct msqid_ds *)&after) != -1);
+    EXPECT(before.msgpool == after.msgpool, "as many queues as before",
+           "%d, not %d", after.msgpool, before.msgpool);
+#endif
+}
+
 SCENARIO(bomb)
 {
     fork_for_ever();
@@ -846,6 +975,65 @@ TEST(faults, short_and_interrupted_reads_show_the_missing_loop)
     expect_return(read_with(FAIL("read", 9, 1, EINTR)), "naive", 100);
     expect_error(read_with(FAIL("=read", 2, 1, EIO)), "naive", EIO);
     expect_return(read_with(FAIL("=recv", 2, 1, EIO)), "naive", 100);
+}
+
+SCENARIO(read_and_write_pieces)
+{
+    char by = (char)given_int("by");
+    char text[10];
+
+    CALL("written", write_pieces(given_fd("fd"), by, "0123456789"));
+    memset(text, '.', sizeof(text));
+    CALL("read", read_pieces(given_fd("fd"), by, text));
+    tell_bytes("text", text, sizeof(text));
+}
+
+/* A transfer ends in the middle of a piece. */
+TEST(faults, a_transfer_of_pieces_can_be_short)
+{
+    static const char by[] = {'v', 'm'};
+    char got[10];
+    int fds[2];
+
+    for (int i = 0; i < 2; i++) {
+        new_socketpair(fds);
+        struct subject *s =
+            START(read_and_write_pieces, FD("fd", fds[1]), INT("by", by[i]),
+                  SHORT("write", 1, 1, 5), SHORT("read", 1, 1, 8));
+        EXPECT(peer_read(fds[0], got, 5) == 5 && memcmp(got, "01234", 5) == 0,
+               "the first five bytes", "others");
+        peer_write(fds[0], "abcdefghij", 10);
+        finish(s);
+        expect_return(s, "written", 5);
+        expect_return(s, "read", 8);
+        expect_bytes(s, "text", "abcdefgh..", 10);
+        EXPECT(peer_read_now(fds[0], got, 1) == 0, "no more bytes", "some");
+    }
+}
+
+SCENARIO(lock_and_sync)
+{
+    CALL("done", lock_and_sync(given_str("path")));
+}
+
+TEST(faults, calls_on_files_are_recorded_and_can_fail)
+{
+    static const char *const calls[] = {"lockf", "=fallocate", "=fdatasync",
+                                        "mremap"};
+    char path[200];
+
+    snprintf(path, sizeof(path), "%s/file", new_dir());
+    judges_name('f', path);
+    for (int i = -1; i < 4; i++) {
+        struct subject *s = i == -1 ? START(lock_and_sync, STR("path", path))
+                                    : START(lock_and_sync, STR("path", path),
+                                            FAIL(calls[i], 1, 1, ENOLCK));
+        finish(s);
+        if (i == -1)
+            expect_return(s, "done", 0);
+        else
+            expect_error(s, "done", ENOLCK);
+    }
 }
 
 TEST(faults, a_seeded_plan_is_met_by_right_code_for_every_seed)
