@@ -880,16 +880,14 @@ TEST(leftovers, what_is_the_judges_own_is_not_charged)
 
 TEST(leftovers, what_the_test_has_opened_is_not_charged)
 {
-    char path[200];
-
-    snprintf(path, sizeof(path), "%s/own.sock", new_dir());
 #ifdef KIT_JUDGE
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = judges_fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/own.sock",
+             new_dir());
     REQUIRE(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
-    judges_name('f', path);
+    judges_name('f', address.sun_path);
 #endif
     struct subject *s = START(tell_everything, NOTHING);
     finish(s);
