@@ -18,6 +18,20 @@ FIXTURES = Path(__file__).with_name("fixtures")
 DATA = Path(__file__).with_name("data")
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes more than ten seconds")
+
+
+def pytest_collection_modifyitems(items):
+    """Long tests are set apart: xdist gives neighbours to one worker."""
+    long = [item for item in items if item.get_closest_marker("long")]
+    rest = [item for item in items if not item.get_closest_marker("long")]
+    step = len(rest) // max(len(long), 1) + 1
+    for n, item in enumerate(long):
+        rest.insert(n * (step + 1), item)
+    items[:] = rest
+
+
 @pytest.fixture(scope="session")
 def real_kit() -> Kit:
     return discover.find_kit(ROOT)

@@ -58,6 +58,7 @@ def selftest_lab() -> Lab:
                                       for name, tests in groups.items()))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not (ROOT / "common" / "tests").is_dir(), reason="no common/tests")
 @pytest.mark.parametrize("way", ("native", "witness", "clang", "valgrind"))
 def test_the_judges_own_tests(way, isolation, monkeypatch):
@@ -98,10 +99,12 @@ def test_check_kit_folders(isolation):
     assert checkkit.run_checks(checkkit.checks_of_kit(KIT), 1) == []
 
 
+@pytest.mark.long
 @needs_solutions
 @pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.id)
 def test_check_kit(lab, isolation):
-    assert checkkit.run_checks(checkkit.checks_of_lab(KIT, lab, isolation), 2) == []
+    """Much of it is waiting: more checks at a time than processors."""
+    assert checkkit.run_checks(checkkit.checks_of_lab(KIT, lab, isolation), 3) == []
 
 
 # The lecture's headings, that the labs follow.
