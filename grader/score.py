@@ -34,13 +34,15 @@ def score_lab(lab: Lab, outcomes: Dict[str, Outcome], memory: MemoryCheck,
 def hold_back(outcomes: Dict[str, Outcome]) -> Dict[str, Outcome]:
     """A test of a refusal passes with a function that refuses everything.  It
     counts only where the test that it needs, of the same function at its work,
-    has passed as well.  (Where that one was not run, as with --test, the pass
-    stands.)"""
+    has passed as well, and until then shows the hint of that one.  (Where that
+    one was not run, as with --test, the pass stands.)"""
     def held(outcome: Outcome) -> Outcome:
         needed = outcomes.get(outcome.test.needs)
         if outcome.status != PASSED or needed is None or needed.status == PASSED:
             return outcome
-        return replace(outcome, status=FAILED, message=(
+        spec = replace(outcome.test, hint=needed.test.hint,
+                       handout=needed.test.handout)
+        return replace(outcome, test=spec, status=FAILED, message=(
             f"expected: this, and {needed.test.name} passes too\n"
             f"seen: {needed.test.name} does not pass yet\n"
             "A function that refuses everything would pass here as well: these "

@@ -74,6 +74,7 @@ def test_a_refusal_counts_beside_the_test_that_it_needs(tiny_lab):
     held = score.outcomes[1]
     assert (held.test.name, held.status) == (refusal, FAILED)
     assert needed in held.message
+    assert held.test.hint == lab.tests[0].hint != lab.tests[1].hint
     assert score.score == 100 - 2 * 20 - 5 - 5
     # What it came to by itself is not made milder.
     score = score_lab(lab, outcomes(lab, **{needed: FAILED, refusal: CRASHED}),
