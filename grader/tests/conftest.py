@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Set
 
 import pytest
 
@@ -83,10 +83,11 @@ def left_behind(monkeypatch):
     """
     found: Dict[str, List[str]] = {}
     closed = []
+    before = set(run._descendants(os.getpid()))  # of other tests, adopted
     close = sandbox.Place.close
 
     def looked_at(place):
-        for what, names in _traces(place).items():
+        for what, names in _traces(place, before).items():
             found.setdefault(what, []).extend(names)
         close(place)
         if place.folder.exists():
@@ -101,9 +102,10 @@ def left_behind(monkeypatch):
     return result
 
 
-def _traces(place: sandbox.Place) -> Dict[str, List[str]]:
+def _traces(place: sandbox.Place, before: Set[int]) -> Dict[str, List[str]]:
     """Processes, IPC objects and files of a run that has been swept."""
-    found = {"children": [str(pid) for pid in run._descendants(os.getpid())]}
+    found = {"children": [str(pid) for pid in run._descendants(os.getpid())
+                          if pid not in before]}
     if place.uid is not None:
         found["processes"] = [str(pid) for pid in sandbox.processes_of(place.uid)]
         found["objects"] = [
