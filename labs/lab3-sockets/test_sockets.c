@@ -1123,6 +1123,19 @@ HELPER void stop_service(struct service *v)
     expect_return(v->s, "serve", 0);
 }
 
+/* All in one write: whoever drops the client does so when all are there. */
+HELPER void ask_for_large(int fd, const char *letters)
+{
+    char requests[100];
+    size_t size = 0;
+
+    for (; *letters != '\0'; letters++) {
+        memcpy(requests + size, (char[]){0, 0, 0, 2, 'L', *letters}, 6);
+        size += 6;
+    }
+    peer_write(fd, requests, size);
+}
+
 HELPER void expect_large_replies(int fd, const char *letters)
 {
     static char got[SOCK_MSG_MAX];
@@ -1238,8 +1251,7 @@ TEST(serve, a_client_that_does_not_read_keeps_nobody_waiting)
     struct service v = NEW_SERVICE(NOTHING);
     int a = new_client(&v);
 
-    for (char c = 'a'; c <= 'h'; c++)
-        put_msg(a, (char[]){'L', c}, 2);
+    ask_for_large(a, "abcdefgh");
     int b = new_client(&v);
     ask(&v, b, "hello");
     expect_large_replies(a, "abcdefgh");
@@ -1258,8 +1270,7 @@ TEST(serve, half_a_close_is_no_close)
     peer_expect_eof(a);
 
     int b = new_client(&v);
-    for (char c = 'a'; c <= 'h'; c++)
-        put_msg(b, (char[]){'L', c}, 2);
+    ask_for_large(b, "abcdefgh");
     REQUIRE(shutdown(b, SHUT_WR) == 0);
     await_asleep(v.s);
     expect_large_replies(b, "abcdefgh");
@@ -1313,8 +1324,7 @@ TEST(serve, a_reply_to_nobody_is_no_signal)
     int a = new_client(&v);
     int b = new_client(&v);
 
-    for (char c = 'a'; c <= 'h'; c++)
-        put_msg(a, (char[]){'L', c}, 2);
+    ask_for_large(a, "abcdefgh");
     await_asleep(v.s);
     shut(&a);
     ask(&v, b, "hello");
@@ -1376,8 +1386,7 @@ TEST(serve, it_sleeps_while_there_is_nothing_to_do)
     int a = new_client(&v);
 
     await_blocked(v.s, "poll");
-    for (char c = 'a'; c <= 'h'; c++)
-        put_msg(a, (char[]){'L', c}, 2);
+    ask_for_large(a, "abcdefgh");
     REQUIRE(shutdown(a, SHUT_WR) == 0);
     await_blocked(v.s, "poll");
     expect_large_replies(a, "abcdefgh");
