@@ -1230,23 +1230,48 @@ TEST(rounds, init_refuses_numbers_of_rounds_that_do_not_work)
     }
 }
 
-TEST_WITHIN(rounds, each_round_is_ordered_before_it_is_read, WITHIN)
+/*
+ * The first who says that a round is there, or that a slot is free, is stopped
+ * when he has said so, and the other one acts on it at once.
+ */
+HELPER void exchange_held(enum rounds_role held)
 {
+    enum { FIRST = 1, NEVER = 1000 };
     void *r = new_rounds(2);
     char data[7 * SLOT];
+    struct subject *side[2];
 
     fill_random(data, sizeof(data));
-    struct subject *s = new_sender(r, data, sizeof(data), 1, -1);
-    struct subject *v = new_receiver(r, 4000, 1, -1);
-    let_go(v, "recv");
-    await_still(v);
-    let_go(s, "send");
-    let_go(s, "leave");
-    let_go(v, "leave");
-    finish(s);
-    finish(v);
+    side[ROUNDS_SENDER] = START(
+        send_rounds, SHARE("rounds", r), BYTES("data", data, sizeof(data)),
+        INT("n", 1), INT("deadline", -1),
+        HOLD_AFTER("sem_post", held == ROUNDS_SENDER ? FIRST : NEVER, "said"));
+    side[ROUNDS_RECEIVER] = START(
+        recv_rounds, SHARE("rounds", r), INT("cap", 4000), INT("n", 1),
+        INT("deadline", -1),
+        HOLD_AFTER("sem_post", held == ROUNDS_SENDER ? NEVER : FIRST, "said"));
+    for (int role = ROUNDS_SENDER; role <= ROUNDS_RECEIVER; role++) {
+        await(side[role], "join");
+        expect_return(side[role], "join", 0);
+    }
+    let_go(side[!held], held == ROUNDS_SENDER ? "recv" : "send");
+    await_still(side[!held]);
+    let_go(side[held], held == ROUNDS_SENDER ? "send" : "recv");
+    await_still(side[held]);
+    await_still(side[!held]);
+    let_go(side[held], "said");
+    for (int role = ROUNDS_SENDER; role <= ROUNDS_RECEIVER; role++) {
+        let_go(side[role], "leave");
+        finish(side[role]);
+    }
     expect_no_race();
-    expect_message(v, 1, data, sizeof(data));
+    expect_message(side[ROUNDS_RECEIVER], 1, data, sizeof(data));
+}
+
+TEST_WITHIN(rounds, each_round_is_ordered_before_it_is_read, WITHIN)
+{
+    exchange_held(ROUNDS_SENDER);
+    exchange_held(ROUNDS_RECEIVER);
 }
 
 /* ------------------------------------------------------------------------
