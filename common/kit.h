@@ -222,6 +222,12 @@ int finish_by_signal(struct subject *s);
 /* Ends the scenario's process and every process it started, by SIGKILL. */
 void kill_subject(struct subject *s);
 
+/* Stops every process of the scenario (SIGSTOP), and lets them go on.  Whoever
+ * is woken in between, as by pthread_cond_signal(), is off the queue of those
+ * who wait, and acts on it only then. */
+void freeze(struct subject *s);
+void thaw(struct subject *s);
+
 /* Waits until a value of that name was told. */
 void await(struct subject *s, const char *name);
 /* Waits until a process of the scenario sleeps in that system call
@@ -384,6 +390,7 @@ void note_place(const char *file, int line);
 #define finish(s)              KIT_HERE((finish)(s))
 #define finish_by_signal(s)    KIT_HERE((finish_by_signal)(s))
 #define kill_subject(s)        KIT_HERE((kill_subject)(s))
+#define freeze(s)              KIT_HERE((freeze)(s))
 #define await(...)             KIT_HERE((await)(__VA_ARGS__))
 #define await_blocked(...)     KIT_HERE((await_blocked)(__VA_ARGS__))
 #define await_asleep(s)        KIT_HERE((await_asleep)(s))

@@ -571,17 +571,46 @@ int(finish_by_signal)(struct subject *s)
     return WIFSIGNALED(s->status) ? WTERMSIG(s->status) : 0;
 }
 
-void(kill_subject)(struct subject *s)
+static void signal_subject(const struct subject *s, int sig)
 {
     struct process *list;
     size_t n = processes_list(&list);
 
     for (size_t i = 0; i < n; i++)
         if (process_is_below(list, n, list[i].pid, s->pid))
-            kill(list[i].pid, SIGKILL);
+            kill(list[i].pid, sig);
     free(list);
+}
+
+void(kill_subject)(struct subject *s)
+{
+    signal_subject(s, SIGKILL);
     wait_until(s, is_ended, NULL, NULL, true, "the process ends");
     s->inspected = true;
+}
+
+static bool is_frozen(struct subject *s, void *arg)
+{
+    struct process *list;
+    size_t n = processes_list(&list), running = 0;
+
+    (void)arg;
+    for (size_t i = 0; i < n; i++)
+        if (process_is_below(list, n, list[i].pid, s->pid))
+            running += list[i].state != 'T' && list[i].state != 'Z';
+    free(list);
+    return running == 0;
+}
+
+void(freeze)(struct subject *s)
+{
+    signal_subject(s, SIGSTOP);
+    wait_until(s, is_frozen, NULL, NULL, true, "the process stops");
+}
+
+void thaw(struct subject *s)
+{
+    signal_subject(s, SIGCONT);
 }
 
 static void free_subject(struct subject *s)

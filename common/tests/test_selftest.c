@@ -232,6 +232,21 @@ TEST(steps, a_process_that_waits_in_any_call_is_seen_asleep)
     await_asleep(s);
 }
 
+TEST(steps, a_frozen_process_goes_on_when_it_is_thawed)
+{
+    struct ends in = new_pipe(), out = new_pipe();
+    struct subject *s = START(copy_in, FD("in", in.r), FD("out", out.w));
+
+    await_blocked(s, "read");
+    freeze(s);
+    shut(&in.w);
+    await_asleep(s);
+    EXPECT(!was_told(s, "got"), "it stands still", "it has read");
+    thaw(s);
+    finish(s);
+    expect_return(s, "got", 0);
+}
+
 TEST(steps, gates_hold_every_process_until_they_are_opened)
 {
     struct subject *s = START(pass_gates, NOTHING);

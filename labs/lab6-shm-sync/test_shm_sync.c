@@ -986,8 +986,11 @@ TEST(ring, each_item_wakes_a_consumer)
     for (int i = 0; i < 3; i++) {
         c[i] = START_GET(r, 1, -1, NOTHING);
         await_blocked(c[i], "futex");
+        freeze(c[i]); /* takes nothing before all three are there */
     }
     put_now(r, 1, 3);
+    for (int i = 0; i < 3; i++)
+        thaw(c[i]);
     for (int i = 0; i < 3; i++) {
         finish(c[i]);
         expect_return(c[i], "get 1", 0);
@@ -1003,8 +1006,11 @@ TEST(ring, each_free_slot_wakes_a_producer)
     for (int i = 0; i < 3; i++) {
         p[i] = START_PUT(r, 2, (unsigned)i, 1, -1, NOTHING);
         await_blocked(p[i], "futex");
+        freeze(p[i]);
     }
     get_now(r, 1, 3);
+    for (int i = 0; i < 3; i++)
+        thaw(p[i]);
     for (int i = 0; i < 3; i++) {
         finish(p[i]);
         expect_return(p[i], "put 1", 0);
