@@ -321,10 +321,25 @@ def _what(error: ElementTree.Element) -> str:
 
 
 def _location(error: ElementTree.Element, files: Sequence[str]) -> str:
+    if _is_libcs_own(error):
+        return ""
     for frame in error.iterfind("stack/frame"):
         if frame.findtext("file") in files and frame.findtext("line", "").isdigit():
             return f"{frame.findtext('file')}:{frame.findtext('line')}"
     return ""
+
+
+_LIBC = re.compile(r"/(libc|ld-linux[^/]*|ld)[.-][^/]*$")
+
+
+def _is_libcs_own(error: ElementTree.Element) -> bool:
+    """Memory that libc has taken for itself, as getaddrinfo(3) does, and finds
+    by a pointer into it.  (What it has given to the student's code and they lose
+    is lost for good: Leak_DefinitelyLost.)"""
+    if error.findtext("kind") not in ("Leak_PossiblyLost", "Leak_IndirectlyLost"):
+        return False
+    frames = error.findall("stack/frame")  # the first: malloc, calloc ...
+    return len(frames) > 1 and bool(_LIBC.search(frames[1].findtext("obj", "")))
 
 
 def parse_memory(lab: Lab, run: Run) -> MemoryCheck:

@@ -202,6 +202,23 @@ def test_valgrind_errors_of_other_files_are_not_the_students():
     assert [e for xml in VALGRIND for e in parse.parse_valgrind_xml(xml, ("x.c",))] == []
 
 
+@pytest.mark.parametrize("kind,obj,charged", (
+    ("Leak_PossiblyLost", "/usr/lib/x86_64-linux-gnu/libc.so.6", False),
+    ("Leak_PossiblyLost", "/lib64/ld-linux-x86-64.so.2", False),
+    ("Leak_PossiblyLost", "/lab/vs", True),
+    ("Leak_PossiblyLost", "/usr/lib/libcrypt.so.1", True),
+    ("Leak_DefinitelyLost", "/usr/lib/x86_64-linux-gnu/libc.so.6", True),
+))
+def test_what_libc_has_taken_for_itself_is_not_charged(kind, obj, charged):
+    frames = "".join(f"<frame><obj>{o}</obj>{rest}</frame>" for o, rest in (
+        ("/usr/libexec/valgrind/vgpreload_memcheck.so", "<fn>malloc</fn>"), (obj, ""),
+        ("/lab/vs", "<file>x.c</file><line>7</line>")))
+    xml = (f"<valgrindoutput><pid>7</pid><ppid>2</ppid><error><kind>{kind}</kind>"
+           f"<what>w</what><stack>{frames}</stack></error></valgrindoutput>").encode()
+    assert [e.location for e in parse.parse_valgrind_xml(xml, ("x.c",))] == (
+        ["x.c:7"] if charged else [])
+
+
 def test_valgrind_file_that_ends_in_the_middle():
     whole_xml = VALGRIND[1]
     cut = whole_xml.index(b"</error>") + len(b"</error>") + 30
