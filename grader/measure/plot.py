@@ -33,19 +33,26 @@ _STYLES = {
 
 def draw(data: Dict[str, Any], folder: Path) -> str:
     """Writes bench.svg and bench.png; why it did not, where it did not."""
-    gnuplot = shutil.which("gnuplot")
-    if not gnuplot:
+    if not shutil.which("gnuplot"):
         return ("no plot: gnuplot is not installed (make setup bench, or "
                 f"apt-get install {PACKAGE})")
-    for kind, terminal in _TERMINALS.items():
-        source = folder / "bench.gnuplot"
+    for kind in _TERMINALS:
         new = folder / f".bench-new.{kind}"
-        write_text(script(data, terminal, new), source)
-        done = process.run([gnuplot, str(source)], timeout_s=60)
-        if done.status != 0 or not new.is_file() or not new.stat().st_size:
-            new.unlink(missing_ok=True)
-            return f"no plot: gnuplot failed: {text.one_line(done.stderr.strip(), 200)}"
+        problem = draw_one(data, kind, new)
+        if problem:
+            return problem
         new.replace(folder / f"bench.{kind}")
+    return ""
+
+
+def draw_one(data: Dict[str, Any], kind: str, out: Path) -> str:
+    """Draws into out; kind is svg or png."""
+    source = out.with_name("bench.gnuplot")
+    write_text(script(data, _TERMINALS[kind], out), source)
+    done = process.run(["gnuplot", str(source)], timeout_s=60)
+    if done.status != 0 or not out.is_file() or not out.stat().st_size:
+        out.unlink(missing_ok=True)
+        return f"no plot: gnuplot failed: {text.one_line(done.stderr.strip(), 200)}"
     source.unlink()
     return ""
 

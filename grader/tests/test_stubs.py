@@ -11,6 +11,7 @@ from grader.checkkit import files, handout, mistakes
 from grader.errors import KitError
 from grader.model import Kit
 from grader.stubs import generate
+from grader.tests.conftest import ROOT
 
 SOLUTION = """\
 /* x.c - the concept. */
@@ -178,15 +179,33 @@ def test_figures_are_drawn_and_go_out_of_date(tmp_path):
     assert figures.main(kit, check=True) == 1
     assert figures.main(kit, check=False) == 0
     lines = (folder / "a.svg").read_text().splitlines()
-    assert lines[0].startswith("<?xml") and "sha256 of the .dot: " in lines[1]
+    assert lines[0].startswith("<?xml") and "sha256 of the source: " in lines[1]
     assert figures.out_of_date(kit) == []
     (folder / "a.dot").write_text("digraph { writer -> reader }")
     assert len(figures.out_of_date(kit)) == 1
     (folder / "a.dot").rename(folder / "b.dot")
-    assert any("a.svg has no .dot" in finding for finding in figures.out_of_date(kit))
+    assert any("a.svg has no source" in finding for finding in figures.out_of_date(kit))
     (folder / "b.dot").write_text("digraph {")
     with pytest.raises(KitError, match="b.dot"):
         figures.draw(folder / "b.dot")
+
+
+@pytest.mark.skipif(not shutil.which("gnuplot"), reason="no gnuplot")
+def test_the_plot_and_the_table_of_a_run_of_make_bench(tmp_path):
+    kit = Kit(tmp_path)
+    folder = tmp_path / "handouts" / "figures"
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "handouts" / "figures" / "bench.json", folder)
+    page = (ROOT / "README.md").read_text("utf-8")
+    readme = tmp_path / "README.md"
+    readme.write_text(page.replace("ring, mapped     0    0", "ring, mapped     7    7"),
+                      "utf-8")
+    assert ["bench.svg" in figures.out_of_date(kit)[0],
+            "its table is not" in figures.out_of_date(kit)[1]] == [True, True]
+    assert figures.main(kit, check=False) == 0
+    assert readme.read_text("utf-8") == page
+    assert figures.out_of_date(kit) == []
+    assert sorted(path.name for path in folder.iterdir()) == ["bench.json", "bench.svg"]
 
 
 def test_links_that_lead_nowhere(tmp_path):
