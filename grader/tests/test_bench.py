@@ -340,7 +340,8 @@ def test_a_quick_run(bench):
     assert status == 0 and found["status"] == "measured" and found["message"] == ""
     for cell in found["sizes"]:
         assert cell["round_trip"]["samples"] >= 10 and cell["stream"]["messages"] >= 10
-        assert cell["rounds"] == 1
+        # One more where the cores had come to lie apart in the first.
+        assert cell["rounds"] in (1, 2)
     assert all(data["limits"][name] for name in ("system_call_ns", "clock_ns",
                                                  "line_round_trip_ns",
                                                  "wake_round_trip_ns"))
