@@ -278,6 +278,11 @@ def _sweep_uid(uid: int) -> None:
         # As that user: reaches every process of his at one stroke, and no other.
         process.run(["sh", "-c", "kill -KILL -1"], timeout_s=5, cwd="/", uid=uid)
         time.sleep(0.01)
+        for pid in processes_of(uid):  # an orphan that came back to us
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                pass
     for kind, column, option in (("shm", "shmid", "-m"), ("msg", "msqid", "-q"),
                                  ("sem", "semid", "-s")):
         for object_id in _sysv_objects(kind, column, uid):

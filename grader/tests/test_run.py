@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -137,6 +138,21 @@ def test_a_valgrind_that_does_not_start_gives_no_points(changed_kit, tmp_path, i
 def test_a_late_program_is_killed_with_what_it_started():
     done = process.run(["sh", "-c", "sleep 60 & sleep 60"], timeout_s=0.2)
     assert done.status is None and done.wall_s < 5
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_an_orphan_that_comes_back_is_ended_and_reaped():
+    """It does once a run without isolation has made this process adopt them."""
+    run.adopt_orphans()
+    place = sandbox.Place(run.choose_isolation("uid"))
+    try:
+        process.run(["sh", "-c", "sleep 60 >&- 2>&- & exit 0"], timeout_s=10, cwd="/",
+                    uid=place.uid)
+        assert sandbox.processes_of(place.uid)
+        run.sweep(place)
+        assert sandbox.processes_of(place.uid) == []
+    finally:
+        place.close()
 
 
 def test_an_orphan_that_holds_the_output_is_not_waited_for():
