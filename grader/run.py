@@ -23,7 +23,7 @@ from grader.errors import KitError
 from grader.model import CRASHED, PASSED, TIMED_OUT, Build, Lab, Log, Run
 from grader.sandbox import (
     JUDGE, NAMESPACES, NONE, Isolation, Mount, Place, bubblewrap,
-    candidates, processes_of,
+    candidates, dead_runs, hold_uid, processes_of,
 )
 
 # No checks of Valgrind by itself, and no calls into libc to free what is its own
@@ -56,6 +56,7 @@ def choose_isolation(wanted: str, memory: Optional[Path] = None) -> Isolation:
     in the file `memory` it is kept that namespaces worked, until the machine
     starts anew or one of its settings changes.
     """
+    end_dead_runs()
     known = memory and wanted in ("auto", NAMESPACES) and _fingerprint()
     if known and _read(memory) == known:
         return candidates(wanted)[0]
@@ -270,6 +271,29 @@ def sweep(place: Place) -> None:
         _sweep_uid(place.uid)
     elif place.isolation.kind == NONE:
         _sweep_children()
+
+
+def end_dead_runs() -> None:
+    """Ends and removes what runs have left whose grader was killed."""
+    for folder in dead_runs():
+        _end_programs_of(f"{folder.path}/")
+        uid = folder.uid
+        holder = hold_uid(uid) if uid is not None else None
+        if holder:
+            _sweep_uid(uid)
+            holder.close()
+        folder.remove()
+
+
+def _end_programs_of(folder: str) -> None:
+    """By the file that a process executes: in namespaces they have ended with
+    their grader, and elsewhere they may have children of any user id."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{name}/exe").startswith(folder):
+                os.kill(int(name), signal.SIGKILL)
+        except OSError:
+            continue
 
 
 def _sweep_uid(uid: int) -> None:

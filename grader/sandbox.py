@@ -16,13 +16,15 @@ command lines made here.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from grader import process
 from grader.errors import KitError
@@ -95,6 +97,109 @@ def bubblewrap() -> Optional[str]:
     return shutil.which("bwrap")
 
 
+class RunFolder:
+    """A run's folder, and a lock on a file beside it that goes with its grader.
+
+    They lie in a folder of this user's own, into which no program of a run can
+    write, nor open the locks.  So what a killed grader has left is known for
+    that to the next one (`dead_runs`), and nothing else can be taken for it.
+    """
+
+    def __init__(self) -> None:
+        # A short path: names of sockets have 108 bytes.
+        base = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()
+        self._lock = -1
+        while self._lock == -1:
+            try:
+                root = _own_folder(Path(base) / _runs_name(), 0o711)
+                locks = root and _own_folder(root / ".locks", 0o700)
+                if not root or not locks:  # somebody else has the name
+                    self.path = Path(tempfile.mkdtemp(prefix="kit-", dir=base))
+                    return
+                descriptor, name = tempfile.mkstemp(prefix="", dir=locks)
+            except FileNotFoundError:  # another run, the last one, has ended
+                continue
+            self._lock_path = Path(name)
+            self._lock = _locked(self._lock_path, descriptor)
+        self.path = root / self._lock_path.name
+        self.path.mkdir(mode=0o700)
+
+    @classmethod
+    def of_dead_run(cls, path: Path, lock_path: Path, lock: int) -> "RunFolder":
+        folder = cls.__new__(cls)
+        folder.path, folder._lock_path, folder._lock = path, lock_path, lock
+        return folder
+
+    @property
+    def uid(self) -> Optional[int]:
+        """The user id of the run; None where it had none of its own."""
+        try:
+            group = os.lstat(self.path).st_gid
+        except OSError:
+            return None
+        return group if group in _UIDS and is_root() else None
+
+    def remove(self) -> None:
+        process.remove_tree(str(self.path))
+        if self._lock == -1:
+            return
+        self._lock_path.unlink(missing_ok=True)
+        os.close(self._lock)
+        try:
+            self._lock_path.parent.rmdir()  # if it was the last run
+            self.path.parent.rmdir()
+        except OSError:
+            pass
+
+
+def _runs_name() -> str:
+    return f"ipc-lab-kit-{os.geteuid()}"
+
+
+def _own_folder(path: Path, mode: int) -> Optional[Path]:
+    """Makes it where it is missing; None where it is not ours alone."""
+    try:
+        path.mkdir(mode=mode)
+        path.chmod(mode)  # whatever the umask
+    except FileExistsError:
+        pass
+    found = os.lstat(path)
+    mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    return path if mine and not found.st_mode & 0o022 else None
+
+
+def _locked(path: Path, descriptor: int) -> int:
+    """The descriptor with the lock; -1, and it is closed, where another grader
+    holds the lock or has removed the file."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+            return descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    return -1
+
+
+def dead_runs() -> Iterator[RunFolder]:
+    """The folders of this user's runs whose grader has been killed."""
+    for root in {Path("/tmp"), Path(tempfile.gettempdir())}:
+        locks = root / _runs_name() / ".locks"
+        try:
+            names = os.listdir(locks)
+        except OSError:
+            continue
+        for name in names:
+            path = locks / name
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except OSError:
+                continue
+            descriptor = _locked(path, descriptor)
+            if descriptor != -1:
+                yield RunFolder.of_dead_run(locks.parent / name, path, descriptor)
+
+
 class Place:
     """A folder, and a user id when the grader is root, for one lab's run.
 
@@ -108,13 +213,12 @@ class Place:
         self.uid: Optional[int] = None
         if is_root() and isolation.kind != NONE:
             self.uid, self._hold = _take_uid()
-        # A short path: names of sockets have 108 bytes.
-        base = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else None
-        self.folder = Path(tempfile.mkdtemp(prefix="kit-", dir=base))
+        self._run = RunFolder()
+        self.folder = self._run.path
         self._readable(self.folder, 0o750)
 
     def close(self) -> None:
-        process.remove_tree(str(self.folder))
+        self._run.remove()
         if self._hold:
             self._hold.close()
 
@@ -260,20 +364,26 @@ def _tasks_of(uid: int) -> int:
 def _take_uid():
     """A user id that no account and no process has, and the socket that holds
     it against other graders: an abstract name goes when its holder does."""
+    for uid in _UIDS:
+        holder = hold_uid(uid)
+        if holder and (_has_account(uid) or processes_of(uid)):
+            holder.close()
+        elif holder:
+            return uid, holder
+    raise KitError(f"no user id in {_UIDS.start}..{_UIDS.stop - 1} is free for a run")
+
+
+def hold_uid(uid: int):
+    """The socket, or None while another grader has it."""
     import socket
 
-    for uid in _UIDS:
-        holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            holder.bind(f"\0ipc-lab-kit-uid-{uid}")
-        except OSError:
-            holder.close()
-            continue
-        if _has_account(uid) or processes_of(uid):
-            holder.close()
-            continue
-        return uid, holder
-    raise KitError(f"no user id in {_UIDS.start}..{_UIDS.stop - 1} is free for a run")
+    holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        holder.bind(f"\0ipc-lab-kit-uid-{uid}")
+    except OSError:
+        holder.close()
+        return None
+    return holder
 
 
 def _has_account(uid: int) -> bool:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -138,6 +141,86 @@ def test_a_valgrind_that_does_not_start_gives_no_points(changed_kit, tmp_path, i
 def test_a_late_program_is_killed_with_what_it_started():
     done = process.run(["sh", "-c", "sleep 60 & sleep 60"], timeout_s=0.2)
     assert done.status is None and done.wall_s < 5
+
+
+_NEVER_ENDS = """\
+import os, sys
+from grader import process, run, sandbox
+place = sandbox.Place(run.choose_isolation(sys.argv[1]))
+place.add(sandbox.Path("/bin/sleep"), "bin", 0o750)
+print(place.folder, place.uid, os.getpid(), flush=True)
+sleep = f"{place.path('bin/sleep')} 600.{os.getpid()}"
+argv = place.command(["sh", "-c", f"setsid {sleep} & {sleep}"],
+                     sandbox.JUDGE, [sandbox.Mount("bin")], "bin")
+process.run(argv, timeout_s=600, cwd=place.start_dir("bin"), env=place.environment,
+            uid=place.start_as)
+"""
+
+
+def sleepers(pid: str) -> int:
+    """How many processes execute that run's copy of sleep."""
+    found = 0
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = sandbox.Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        found += words[0].endswith(b"bin/sleep") and words[1:2] == [f"600.{pid}".encode()]
+    return found
+
+
+def wait_for(condition) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", sandbox.KINDS)
+def test_what_a_killed_grader_has_left_the_next_one_removes(kind, isolation):
+    if (kind == sandbox.UID and os.geteuid() != 0
+            or kind == sandbox.NAMESPACES and isolation.kind != kind):
+        pytest.skip("not here")
+    proc = subprocess.Popen([sys.executable, "-c", _NEVER_ENDS, kind], cwd=ROOT,
+                            stdout=subprocess.PIPE, text=True)
+    folder, uid, pid = proc.stdout.readline().split()
+    wait_for(lambda: sleepers(pid) == 2)
+    alive = sandbox.Place(run.choose_isolation(kind))  # this one is left alone
+    assert os.path.isdir(folder)
+    proc.kill()
+    proc.communicate()
+    run.end_dead_runs()
+    assert not os.path.exists(folder) and alive.folder.is_dir()
+    wait_for(lambda: sleepers(pid) == 0)
+    if uid != "None":
+        wait_for(lambda: not sandbox.processes_of(int(uid)))
+    alive.close()
+
+
+def test_the_last_run_leaves_no_folder_of_runs(monkeypatch):
+    monkeypatch.setattr(sandbox, "_runs_name", lambda: f"kit-test-{os.getpid()}")
+    places = [sandbox.Place(sandbox.Isolation(sandbox.NONE)) for _ in range(3)]
+    home = places[0].folder.parent
+    assert list(sandbox.dead_runs()) == []
+    for place in places:
+        assert place.folder.parent == home and home.is_dir()
+        place.close()
+    assert not home.exists()
+
+
+def test_a_folder_of_runs_that_is_somebody_elses_is_not_used(monkeypatch, tmp_path):
+    name = f"kit-test-{os.getpid()}"
+    monkeypatch.setattr(sandbox, "_runs_name", lambda: name)
+    (tmp_path / "elsewhere").mkdir()
+    link = sandbox.Path("/tmp") / name
+    link.symlink_to(tmp_path / "elsewhere")
+    try:
+        place = sandbox.Place(sandbox.Isolation(sandbox.NONE))
+        assert place.folder.parent == sandbox.Path("/tmp")
+        place.close()
+        assert not place.folder.exists() and not list((tmp_path / "elsewhere").iterdir())
+    finally:
+        link.unlink()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
