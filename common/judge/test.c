@@ -288,11 +288,13 @@ void test_fail(enum status status, const char *location, const char *format,
         longjmp(expected_failure.back, 1);
     }
     test.status = status;
-    if (location != NULL && location[0] != '\0')
+    if (location == NULL || location[0] == '\0') {
+        if (test.file != NULL)
+            snprintf(test.location, sizeof(test.location), "%s:%d", test.file,
+                     test.line);
+    } else if (location != test.location) { /* else it is there, of a crash */
         snprintf(test.location, sizeof(test.location), "%s", location);
-    else if (test.file != NULL)
-        snprintf(test.location, sizeof(test.location), "%s:%d", test.file,
-                 test.line);
+    }
     ck_abort_msg("%s", kept);
     abort(); /* not reached: Check has jumped */
 }

@@ -109,7 +109,7 @@ HONEST: Dict[str, Student] = {
          "TEST=answers_with_the_next_number")),
     "crashes": Student(
         _file(answer=_answer("*(volatile int *)NULL = number;")),
-        _both(CRASHED), 40 + 5 + 5, ("SIGSEGV", "tiny.c:")),
+        _both(CRASHED), 40 + 5 + 5, ("SIGSEGV", "at: tiny.c:")),
     "aborts": Student(_file(answer=_answer("abort();")), _both(CRASHED), 50,
                       ("SIGABRT",)),
     "hangs": Student(_file(answer=_answer("pause();")), _both(TIMED_OUT), 50,
