@@ -19,7 +19,8 @@ def findings(kit: Kit, lab: Lab) -> List[str]:
     if not page.is_file():
         return [f"{lab.handout} is missing"]
     text = page.read_text("utf-8")
-    return [*_sections(lab, text), *_hint_anchors(lab, text), *_points(lab, text)]
+    return [*_sections(lab, text), *_hint_anchors(lab, text), *_points(lab, text),
+            *_pitfalls(lab, text)]
 
 
 def without_code(text: str) -> List[str]:
@@ -84,6 +85,19 @@ def _hint_anchors(lab: Lab, text: str) -> List[str]:
                    if test.handout not in wanted})
     return [f"{lab.handout} has no anchor #{anchor}, where {who} of lab.toml points"
             for anchor, who in wanted.items() if anchor not in have]
+
+
+def _pitfalls(lab: Lab, text: str) -> List[str]:
+    """A pitfall says which tests catch it: those that point there, at least."""
+    below: Dict[str, str] = {}
+    section = ""
+    for line in text.splitlines():
+        match = _HEADING.match(line)
+        section = slug(match.group(2)) if match else section
+        below[section] = below.get(section, "") + line
+    return [f"{lab.handout}: #{test.handout} does not name {test.name}, which points there"
+            for test in lab.tests if test.handout.startswith("pitfall-")
+            and test.handout in below and f"`{test.name}`" not in below[test.handout]]
 
 
 def _points(lab: Lab, text: str) -> List[str]:

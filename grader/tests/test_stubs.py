@@ -111,6 +111,7 @@ PAGE = """\
 ### Copy
 ## Pitfalls
 ### Pitfall: end
+Caught by `copies_nothing_from_an_empty_pipe`.
 ## Look under the hood
 ## Questions
 """
@@ -122,6 +123,8 @@ PAGE = """\
     ("| `copy` |", "| `other` |", "has no row that begins with `copy`"),
     ("## Pitfalls\n", "", "its sections are"),
     ("### Pitfall: end\n", "", "has no anchor #pitfall-end"),
+    ("`copies_nothing_from_an_empty_pipe`", "a test",
+     "#pitfall-end does not name copies_nothing_from_an_empty_pipe"),
 ))
 def test_a_page_agrees_with_lab_toml(old, new, says, tmp_path, tiny_lab):
     write_page(tmp_path, PAGE.replace(old, new) if old else PAGE)
