@@ -126,6 +126,8 @@ void *sealed_memory(const char *name, size_t size, int *fd);
 struct made *objects_made(void);
 /* The accesses to shared memory in this test. */
 struct witness *witnessed_events(void);
+/* A line for the report of a hang, if a race is behind it perhaps (races.c). */
+void add_race(struct text *out);
 void witness_reset(void);
 void server_stop(void);
 pid_t server_pid(void);

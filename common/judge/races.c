@@ -392,30 +392,38 @@ static void add_memory(struct text *t, const struct event *e)
         text_add(t, "shared memory");
 }
 
-static _Noreturn void fail_race(const struct reading *r)
+static void add_accesses(struct text *t, const struct event *a,
+                         const struct event *b)
 {
-    const struct event *a = r->first, *b = r->second;
     char first[80], second[80];
-    struct text t = {0};
-    static char kept[1000];
 
     line_of(a, first, sizeof(first));
     line_of(b, second, sizeof(second));
-    text_add(&t, "%s in pid %d %s ", first, (int)a->pid,
-             event_stores(a->kind) ? "writes" : "reads");
-    add_memory(&t, a);
-    text_add(&t, "; %s in %s %d %s %s", second,
+    text_add(t, "nothing orders these two: %s in pid %d %s ", first,
+             (int)a->pid, event_stores(a->kind) ? "writes" : "reads");
+    add_memory(t, a);
+    text_add(t, "; %s in %s %d %s %s", second,
              a->pid == b->pid ? "another thread of pid" : "pid", (int)b->pid,
              event_stores(b->kind) ? "writes" : "reads",
              a->offset == b->offset && a->size_bytes == b->size_bytes
                  ? "them"
                  : "some of them");
+}
+
+static _Noreturn void fail_race(const struct reading *r)
+{
+    char second[80];
+    struct text t = {0};
+    static char kept[1000];
+
+    line_of(r->second, second, sizeof(second));
+    add_accesses(&t, r->first, r->second);
     snprintf(kept, sizeof(kept), "%s", t.at);
     text_free(&t);
     test_fail(FAILED, second,
               "expected: what two processes do to the same bytes of shared "
               "memory is ordered\n"
-              "seen: nothing orders these two: %s\n"
+              "seen: %s\n"
               "%s",
               kept,
               r->why != NULL
@@ -478,5 +486,29 @@ void(expect_no_race)(void)
     read_list(&r);
     if (r.second != NULL)
         fail_race(&r);
+    forget(&r);
+}
+
+static bool is_one_killed(void)
+{
+    for (struct subject *s = test.subjects; s != NULL; s = s->next)
+        if (s->ended && WIFSIGNALED(s->status))
+            return true;
+    return false;
+}
+
+void add_race(struct text *out)
+{
+    static struct reading r;
+
+    if (!options.witness || is_one_killed() ||
+        atomic_load(&witnessed_events()->n) > WITNESSED_EVENTS)
+        return;
+    forget(&r);
+    read_list(&r);
+    if (r.second != NULL) {
+        text_add(out, "%s", out->at != NULL ? "\n" : "");
+        add_accesses(out, r.first, r.second);
+    }
     forget(&r);
 }

@@ -82,6 +82,7 @@ static _Noreturn void fail_waiting(const char *what, const char *seen)
         seen = "your code has closed a descriptor that it did not open: the "
                "one by which the test hears of it";
     hang_report(&report, location, sizeof(location));
+    add_race(&report);
 
     static char kept[4000]; /* test_fail() does not come back */
 

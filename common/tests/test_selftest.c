@@ -1401,6 +1401,40 @@ TEST(order, what_is_no_lock_for_both_does_not_order)
     }
 }
 
+SCENARIO(add_and_hang)
+{
+    struct flag *f = given_shared("flag", NULL);
+
+    wait_for("go");
+    CALL("add", flag_add(f, (enum guard)given_int("guard"), 7));
+    read_own_pipe();
+}
+
+/* What is behind a hang may be a race, of which chance has made a hang. */
+TEST(order, a_hang_is_told_with_its_race)
+{
+    for (enum guard g = GUARD_SHARED; g <= GUARD_NONE; g++) {
+        struct flag *f = new_flag();
+        struct subject *s[2];
+
+        for (int i = 0; i < 2; i++)
+            s[i] = START(add_and_hang, SHARE("flag", f), INT("guard", g));
+        for (int i = 0; i < 2; i++)
+            let_go(s[i], "go");
+        for (int i = 0; i < 2; i++)
+            await(s[i], "add");
+        FAILS(TIMED_OUT, finish(s[0]));
+        says("is blocked in read");
+        if (g == GUARD_NONE && witnessed())
+            says("\nnothing orders these two: ");
+#ifdef KIT_JUDGE
+        else
+            EXPECT(strstr(expected_failure.message, "nothing orders") == NULL,
+                   "no race", "one");
+#endif
+    }
+}
+
 SCENARIO(add_elsewhere)
 {
     int *n = given_shared("n", NULL);
