@@ -91,8 +91,8 @@ def _pitfalls(lab: Lab, text: str) -> List[str]:
     """A pitfall says which tests catch it: those that point there, at least."""
     below: Dict[str, str] = {}
     section = ""
-    for line in text.splitlines():
-        match = _HEADING.match(line)
+    for line, prose in zip(text.splitlines(), without_code(text)):
+        match = _HEADING.match(prose)
         section = slug(match.group(2)) if match else section
         below[section] = below.get(section, "") + line
     return [f"{lab.handout}: #{test.handout} does not name {test.name}, which points there"

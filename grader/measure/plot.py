@@ -33,9 +33,6 @@ _STYLES = {
 
 def draw(data: Dict[str, Any], folder: Path) -> str:
     """Writes bench.svg and bench.png; why it did not, where it did not."""
-    if not shutil.which("gnuplot"):
-        return ("no plot: gnuplot is not installed (make setup bench, or "
-                f"apt-get install {PACKAGE})")
     for kind in _TERMINALS:
         new = folder / f".bench-new.{kind}"
         problem = draw_one(data, kind, new)
@@ -46,7 +43,10 @@ def draw(data: Dict[str, Any], folder: Path) -> str:
 
 
 def draw_one(data: Dict[str, Any], kind: str, out: Path) -> str:
-    """Draws into out; kind is svg or png."""
+    """Draws into out, kind is svg or png; why it did not, where it did not."""
+    if not shutil.which("gnuplot"):
+        return ("no plot: gnuplot is not installed (make setup bench, or "
+                f"apt-get install {PACKAGE})")
     source = out.with_name("bench.gnuplot")
     write_text(script(data, _TERMINALS[kind], out), source)
     done = process.run(["gnuplot", str(source)], timeout_s=60)

@@ -53,19 +53,6 @@ static bool is_path(const char *where)
     return strchr(where, '/') != NULL;
 }
 
-static long number(const char *text, long most)
-{
-    char *end;
-    long n = strtol(text, &end, 10);
-
-    if (*text == '\0' || *end != '\0' || n < 0 || n > most) {
-        fprintf(stderr, "%s: \"%s\" is no number from 0 to %ld\n",
-                program_invocation_short_name, text, most);
-        exit(2);
-    }
-    return n;
-}
-
 static int listen_at(const char *where)
 {
     uint16_t port;
@@ -77,7 +64,7 @@ static int listen_at(const char *where)
             die_errno(where);
         printf("process %d listens at %s\n", (int)getpid(), where);
     } else {
-        port = (uint16_t)number(where, 65535);
+        port = (uint16_t)number(where, 10, 0, 65535);
         fd = sock_listen_tcp(&port);
         if (fd == -1)
             die_errno("sock_listen_tcp");
@@ -99,7 +86,8 @@ static int connect_to(const char *where)
         if (colon == NULL)
             usage();
         snprintf(host, sizeof(host), "%.*s", (int)(colon - where), where);
-        fd = sock_connect_tcp(host, (uint16_t)number(colon + 1, 65535), 10000);
+        fd = sock_connect_tcp(host, (uint16_t)number(colon + 1, 10, 0, 65535),
+                              10000);
     }
     if (fd == -1)
         die_errno(where);
@@ -245,14 +233,14 @@ static void call(const char *where, int argc, char **argv)
                      : strcmp(proc, "time") == 0 ? TIME
                      : strcmp(proc, "fail") == 0
                          ? FAIL
-                         : (uint32_t)number(proc, 1000000);
+                         : (uint32_t)number(proc, 10, 0, 1000000);
     int fd = connect_to(where);
 
     if (which == ADD) {
         if (argc != 3)
             usage();
-        n[0] = htonl((uint32_t)number(argv[1], 0x7fffffff));
-        n[1] = htonl((uint32_t)number(argv[2], 0x7fffffff));
+        n[0] = htonl((uint32_t)number(argv[1], 10, 0, 0x7fffffff));
+        n[1] = htonl((uint32_t)number(argv[2], 10, 0, 0x7fffffff));
         args_size = sizeof(n);
     }
     if (rpc_call(fd, which, n, args_size, res, sizeof(res), &len, 5000) == -1)

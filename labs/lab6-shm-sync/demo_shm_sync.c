@@ -54,29 +54,6 @@ static void usage(void)
     exit(2);
 }
 
-/* Prints the process and what it does, at once also into a pipe. */
-#define SAY(...)                              \
-    do {                                      \
-        printf("process %d ", (int)getpid()); \
-        printf(__VA_ARGS__);                  \
-        putchar('\n');                        \
-        fflush(stdout);                       \
-    } while (0)
-
-static long number(const char *text, long least, long most)
-{
-    char *end;
-
-    errno = 0;
-    long n = strtol(text, &end, 10);
-    if (*text == '\0' || *end != '\0' || errno != 0 || n < least || n > most) {
-        fprintf(stderr, "%s: \"%s\" is no number from %ld to %ld\n",
-                program_invocation_short_name, text, least, most);
-        exit(2);
-    }
-    return n;
-}
-
 /* ------------------------------------------------------------------------
  * Ctrl-C: blocked, and asked for where it does no harm
  */
@@ -440,8 +417,8 @@ int main(int argc, char *argv[])
     if (strcmp(role, "keep") == 0 && argc == 3)
         keep(name);
     else if (strcmp(role, "deposit") == 0 && (argc == 4 || argc == 5))
-        deposit(name, number(argv[3], -1000000, 1000000),
-                argc == 5 ? number(argv[4], 0, MOST_S) : 0);
+        deposit(name, number(argv[3], 10, -1000000, 1000000),
+                argc == 5 ? number(argv[4], 10, 0, MOST_S) : 0);
     else if (strcmp(role, "produce") == 0 && argc == 3)
         produce(name);
     else if (strcmp(role, "consume") == 0 && argc == 3)
@@ -449,12 +426,12 @@ int main(int argc, char *argv[])
     else if (strcmp(role, "close") == 0 && argc == 3)
         close_queue(name);
     else if (strcmp(role, "write") == 0 && (argc == 4 || argc == 5))
-        visit(name, true, number(argv[3], -1000000, 1000000),
-              argc == 5 ? number(argv[4], 0, MOST_S) : 0);
+        visit(name, true, number(argv[3], 10, -1000000, 1000000),
+              argc == 5 ? number(argv[4], 10, 0, MOST_S) : 0);
     else if (strcmp(role, "read") == 0 && (argc == 3 || argc == 4))
-        visit(name, false, 0, argc == 4 ? number(argv[3], 0, MOST_S) : 0);
+        visit(name, false, 0, argc == 4 ? number(argv[3], 10, 0, MOST_S) : 0);
     else if (strcmp(role, "meet") == 0 && argc == 4)
-        meet(name, (int)number(argv[3], 1, 1000));
+        meet(name, (int)number(argv[3], 10, 1, 1000));
     else
         usage();
     return 0;

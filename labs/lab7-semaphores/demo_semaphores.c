@@ -59,32 +59,9 @@ static void usage(void)
     exit(2);
 }
 
-/* Prints the process and what it does, at once also into a pipe. */
-#define SAY(...)                              \
-    do {                                      \
-        printf("process %d ", (int)getpid()); \
-        printf(__VA_ARGS__);                  \
-        putchar('\n');                        \
-        fflush(stdout);                       \
-    } while (0)
-
-static long number(const char *text, long least, long most)
-{
-    char *end;
-
-    errno = 0;
-    long n = strtol(text, &end, 0);
-    if (*text == '\0' || *end != '\0' || errno != 0 || n < least || n > most) {
-        fprintf(stderr, "%s: \"%s\" is no number from %ld to %ld\n",
-                program_invocation_short_name, text, least, most);
-        exit(2);
-    }
-    return n;
-}
-
 static void stay(const char *seconds)
 {
-    struct timespec left = {.tv_sec = number(seconds, 0, 3600)};
+    struct timespec left = {.tv_sec = number(seconds, 0, 0, 3600)};
 
     while (nanosleep(&left, &left) == -1)
         ;
@@ -149,8 +126,8 @@ static void forks(const char *key, const char *n)
     int id;
 
     block_ends();
-    id = svsem_create((key_t)number(key, 1, 0x7fffffff), (int)number(n, 2, 100),
-                      1);
+    id = svsem_create((key_t)number(key, 0, 1, 0x7fffffff),
+                      (int)number(n, 0, 2, 100), 1);
     if (id == -1)
         die_errno("svsem_create (EEXIST: see ipcs -s)");
     wait_for_an_end("the forks");
@@ -161,9 +138,9 @@ static void forks(const char *key, const char *n)
 static void eat(const char *key, const char *a, const char *b,
                 const char *seconds)
 {
-    unsigned short left = (unsigned short)number(a, 0, 99);
-    unsigned short right = (unsigned short)number(b, 0, 99);
-    int id = svsem_open((key_t)number(key, 1, 0x7fffffff), 1000);
+    unsigned short left = (unsigned short)number(a, 0, 0, 99);
+    unsigned short right = (unsigned short)number(b, 0, 0, 99);
+    int id = svsem_open((key_t)number(key, 0, 1, 0x7fffffff), 1000);
 
     if (id == -1)
         die_errno("svsem_open (has `forks` been started?)");
@@ -193,7 +170,7 @@ static void token(void)
 
 static void turn(const char *queue, const char *seconds)
 {
-    int qid = (int)number(queue, 0, 0x7fffffff);
+    int qid = (int)number(queue, 0, 0, 0x7fffffff);
 
     SAY("waits for its turn");
     if (turn_take(qid) == -1)

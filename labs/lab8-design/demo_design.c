@@ -62,20 +62,6 @@ static void usage(void)
     exit(2);
 }
 
-static long number(const char *text, long least, long most)
-{
-    char *end;
-
-    errno = 0;
-    long n = strtol(text, &end, 0);
-    if (*text == '\0' || *end != '\0' || errno != 0 || n < least || n > most) {
-        fprintf(stderr, "%s: \"%s\" is no number from %ld to %ld\n",
-                program_invocation_short_name, text, least, most);
-        exit(2);
-    }
-    return n;
-}
-
 static const char *pool_name(const char *name)
 {
     static char text[200];
@@ -153,7 +139,7 @@ static char *find(const char *name)
 
 static void borrow(const char *name, const char *seconds)
 {
-    struct timespec left = {.tv_sec = number(seconds, 0, 3600)};
+    struct timespec left = {.tv_sec = number(seconds, 0, 0, 3600)};
     struct pool pool;
     int seg;
 
@@ -179,7 +165,7 @@ static void reclaim(const char *name, const char *pid)
 
     if (pool_open(&pool, pool_name(name)) == -1)
         die_errno("pool_open (has `make` been started?)");
-    n = pool_reclaim(&pool, (pid_t)number(pid, 1, 1 << 30));
+    n = pool_reclaim(&pool, (pid_t)number(pid, 0, 1, 1 << 30));
     if (n == -1)
         die_errno("pool_reclaim");
     printf("%d came back\n", n);
@@ -329,13 +315,13 @@ int main(int argc, char **argv)
         make(argv[2]);
     else if (strcmp(role, "alloc") == 0 && argc == 4) {
         uint64_t at =
-            arena_alloc(find(argv[2]), (size_t)number(argv[3], 1, ARENA));
+            arena_alloc(find(argv[2]), (size_t)number(argv[3], 0, 1, ARENA));
 
         if (at == 0)
             die_errno("arena_alloc");
         printf("at %llu\n", (unsigned long long)at);
     } else if (strcmp(role, "free") == 0 && argc == 4) {
-        if (arena_free(find(argv[2]), (uint64_t)number(argv[3], 0, ARENA)) ==
+        if (arena_free(find(argv[2]), (uint64_t)number(argv[3], 0, 0, ARENA)) ==
             -1)
             die_errno("arena_free");
     } else if (strcmp(role, "borrow") == 0 && argc == 4)
