@@ -7,7 +7,10 @@ KitError that names the file and the line.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
@@ -26,7 +29,29 @@ def find_kit(root: Optional[Path] = None) -> Kit:
     for part in ("labs", "common"):
         if not (root / part).is_dir():
             raise KitError(f"{root} is not a lab kit: it has no folder {part}/")
-    return Kit(root)
+    return Kit(root, _build_dir(root))
+
+
+def _build_dir(root: Path) -> Path:
+    """Where generated files go: build/ in the kit, and where that can't be
+    written to, a folder of this user's cache, one a kit."""
+    inside = root / "build"
+    if os.access(inside if inside.exists() else root, os.W_OK | os.X_OK):
+        return inside
+    name = f"{root.name}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}"
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    bases = [Path(home) / "ipc-lab-kit"] if os.path.isabs(home) else []
+    bases.append(Path(tempfile.gettempdir()) / f"ipc-lab-kit-cache-{os.geteuid()}")
+    for base in bases:
+        try:
+            base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            continue
+        # In /tmp it may be somebody else's: he could put programs there.
+        if os.lstat(base).st_uid == os.geteuid() and os.access(base, os.W_OK | os.X_OK):
+            return base / name
+    raise KitError(f"can't write to {inside}, nor to a cache in {home} or "
+                   f"{tempfile.gettempdir()}: set XDG_CACHE_HOME to a folder of yours")
 
 
 def find_labs(kit: Kit, numbers: Sequence[int] = ()) -> Tuple[Lab, ...]:

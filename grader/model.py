@@ -37,10 +37,7 @@ class Kit:
     """Where the kit lies and where it keeps what it generates."""
 
     root: Path
-
-    @property
-    def build_dir(self) -> Path:
-        return self.root / "build"
+    build_dir: Path
 
 
 @dataclass(frozen=True)

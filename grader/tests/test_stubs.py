@@ -128,7 +128,7 @@ Caught by `copies_nothing_from_an_empty_pipe`.
 ))
 def test_a_page_agrees_with_lab_toml(old, new, says, tmp_path, tiny_lab):
     write_page(tmp_path, PAGE.replace(old, new) if old else PAGE)
-    found = handout.findings(Kit(tmp_path), tiny_lab)
+    found = handout.findings(Kit(tmp_path, tmp_path / "build"), tiny_lab)
     if says is None:
         assert found == []
     else:
@@ -145,7 +145,7 @@ def test_the_table_of_exercises_is_whole(table, says, tmp_path, tiny_lab):
     (tmp_path / "handouts").mkdir()
     if table is not None:
         (tmp_path / "handouts" / "README.md").write_text(f"| a | {table} | b |\n")
-    found = files.exercises(Kit(tmp_path), [tiny_lab])
+    found = files.exercises(Kit(tmp_path, tmp_path / "build"), [tiny_lab])
     assert [finding.split(": ")[-1] for finding in found] == ([says] if says else [])
 
 
@@ -174,7 +174,7 @@ def test_a_bad_header(text, says, tmp_path):
 
 @pytest.mark.skipif(not shutil.which("dot"), reason="no Graphviz")
 def test_figures_are_drawn_and_go_out_of_date(tmp_path):
-    kit = Kit(tmp_path)
+    kit = Kit(tmp_path, tmp_path / "build")
     folder = tmp_path / "handouts" / "figures"
     folder.mkdir(parents=True)
     (folder / "a.dot").write_text("digraph { writer -> pipe -> reader }")
@@ -195,7 +195,7 @@ def test_figures_are_drawn_and_go_out_of_date(tmp_path):
 
 @pytest.mark.skipif(not shutil.which("gnuplot"), reason="no gnuplot")
 def test_the_plot_and_the_table_of_a_run_of_make_bench(tmp_path):
-    kit = Kit(tmp_path)
+    kit = Kit(tmp_path, tmp_path / "build")
     folder = tmp_path / "handouts" / "figures"
     folder.mkdir(parents=True)
     shutil.copy(ROOT / "handouts" / "figures" / "bench.json", folder)
@@ -217,6 +217,6 @@ def test_links_that_lead_nowhere(tmp_path):
         "[good](handouts/a.md#part-two) [web](https://x.org) `[code](no)`\n"
         "```\n[not](a-link)\n```\n[dead](gone.md) [anchor](handouts/a.md#part-nine)\n")
     (tmp_path / "handouts" / "a.md").write_text("# A\n## Part two\n[up](../README.md)\n")
-    found = files._links(Kit(tmp_path))
+    found = files._links(Kit(tmp_path, tmp_path / "build"))
     assert found == ["README.md:5: the link to gone.md leads nowhere",
                      "README.md:5: a.md has no anchor #part-nine"]

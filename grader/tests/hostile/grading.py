@@ -1,0 +1,202 @@
+"""Grades hostile submissions by the grader's own command line, and looks at
+what each has left on the machine.
+
+Each is graded in a process of its own user, started once for many of them: what
+a submission may do to whoever grades it is not done to the tests, and what that
+user has afterwards was left by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from grader import cli, run, sandbox
+from grader.model import Kit
+
+# A user id that no account and no run has.
+FIRST_UID = 61000
+_LONGEST_S = 900
+
+
+@dataclass(frozen=True)
+class Graded:
+    status: int  # of the command
+    out: str  # what it printed
+    report: Optional[dict]
+    left: Dict[str, List[str]]
+    wall_s: float
+
+
+def copy_kit(kit: Kit, root: Path) -> None:
+    """The kit as it is installed for everybody to read: without build/."""
+    for name in ("common", "labs", "solutions", "grader", "handouts"):
+        if (kit.root / name).is_dir():
+            shutil.copytree(kit.root / name, root / name, symlinks=True,
+                            ignore=shutil.ignore_patterns("__pycache__", "build"))
+    shutil.copyfile(kit.root / "Makefile", root / "Makefile")
+    for path in (root, *root.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+
+
+class Grader:
+    """A process that grades, as a user id or, for None, as this one."""
+
+    def __init__(self, root: Path, uid: Optional[int]) -> None:
+        self.root, self.uid = root, uid
+        self.home = Path(tempfile.mkdtemp(prefix="home-"))
+        if uid is not None:
+            os.chown(self.home, uid, uid)
+        self._start()
+
+    def _start(self) -> None:
+        ids = {} if self.uid is None else {
+            "user": self.uid, "group": self.uid, "extra_groups": []}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "grader.tests.hostile.grading"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=str(self.root),
+            env={"PATH": sandbox.ENVIRONMENT["PATH"], "HOME": str(self.home),
+                 "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C",
+                 **{name: os.environ[name] for name in ("CC",) if name in os.environ}},
+            start_new_session=True, **ids)
+
+    def grade(self, folder: Path, isolation: str, options: Sequence[str] = ()
+              ) -> Graded:
+        """`grade --from folder`.  A grader that does not answer is a failure of
+        its own: the report has to come."""
+        job = {"isolation": isolation, "argv": [
+            "grade", "--from", str(folder), "--isolation", isolation, "--width", "120",
+            "--json", str(self.home / "report.json"), *options],
+            "report": str(self.home / "report.json")}
+        try:
+            self._process.stdin.write(json.dumps(job).encode() + b"\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        if not line:
+            status = self._process.wait()
+            self._start()
+            return Graded(status, "the grader itself was ended", None, {}, 0.0)
+        answer = json.loads(line)
+        if self.uid is not None:
+            answer["left"].update(traces_of(self.uid, {self._process.pid}, self.home))
+        return Graded(**answer)
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(timeout=_LONGEST_S)
+        self._process.stdout.close()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+# ------------------------------------------------------------ what was left
+
+
+def traces_of(uid: int, known_pids: set, known_path: Optional[Path] = None
+              ) -> Dict[str, List[str]]:
+    """Processes, IPC objects and files of a user id."""
+    found = {
+        "processes": [f"{pid} {_command(pid)}" for pid in sandbox.processes_of(uid)
+                      if pid not in known_pids],
+        "objects": [f"{kind} {key}" for kind, column in (
+            ("shm", "shmid"), ("sem", "semid"), ("msg", "msqid"))
+            for key in run._sysv_objects(kind, column, uid)],
+        "files": [path for folder in ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue",
+                                      "/run/lock")
+                  for path in files_of(folder, uid) if path != str(known_path)],
+    }
+    return {what: names for what, names in found.items() if names}
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return "?"
+
+
+def files_of(folder: str, uid: int) -> List[str]:
+    found = []
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        path = f"{folder}/{name}"
+        try:
+            if os.lstat(path).st_uid == uid:
+                found.append(path)
+        except FileNotFoundError:
+            continue
+    return found
+
+
+@contextlib.contextmanager
+def noted_traces():
+    """What each run in this process has left when it gives its user id back:
+    another grader may take that the moment after."""
+    found: Dict[str, List[str]] = {}
+    before = set(run._descendants(os.getpid()))
+    close = sandbox.Place.close
+
+    def looked_at(place: sandbox.Place) -> None:
+        seen = {} if place.uid is None else traces_of(place.uid, set(), place.folder)
+        seen["children"] = [f"{pid} {_command(pid)}"
+                            for pid in run._descendants(os.getpid()) if pid not in before]
+        close(place)
+        seen["folders"] = [str(place.folder)] if place.folder.exists() else []
+        for what, names in seen.items():
+            if names:
+                found.setdefault(what, []).extend(names)
+
+    sandbox.Place.close = looked_at
+    try:
+        yield found
+    finally:
+        sandbox.Place.close = close
+
+
+# -------------------------------------------------------- the process itself
+
+
+def _grade(job: dict) -> dict:
+    import time
+
+    out, report = io.StringIO(), None
+    Path(job["report"]).unlink(missing_ok=True)
+    start = time.monotonic()
+    with noted_traces() as left, contextlib.redirect_stdout(out), \
+            contextlib.redirect_stderr(out):
+        try:
+            status = cli.main(job["argv"])
+        except SystemExit as end:
+            status = end.code
+        except BaseException:  # noqa: a traceback is no report
+            import traceback
+            traceback.print_exc()
+            status = -1
+    try:
+        report = json.loads(Path(job["report"]).read_text("utf-8"))
+    except (OSError, ValueError):
+        pass
+    return {"status": status, "out": out.getvalue(), "report": report, "left": left,
+            "wall_s": time.monotonic() - start}
+
+
+def main() -> None:
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    for line in sys.stdin.buffer:
+        os.write(answers, json.dumps(_grade(json.loads(line))).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()
