@@ -25,7 +25,9 @@ from typing import Callable, Iterable, List, Sequence, Set, Tuple
 from grader import process, text
 from grader.errors import KitError
 from grader.model import NOT_BUILT, Build, Kit, Lab, Submission
-from grader.sandbox import COMPILER, ENVIRONMENT, Mount, Place
+from grader.sandbox import (
+    COMPILER, CONFINE, ENVIRONMENT, NAMESPACES, Mount, Place,
+)
 
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O0", "-g", "-fno-omit-frame-pointer",
          "-Wall", "-Wextra", "-Wpedantic", "-Wmissing-prototypes")
@@ -64,7 +66,22 @@ def build(kit: Kit, lab: Lab, submission: Submission, place: Place) -> Build:
     """The kit's parts from the cache, then the student's in the run's folder."""
     parts = build_kit_parts(kit, lab)
     place.add(parts.judge, "bin", 0o750)
+    add_confine(kit, place)
     return build_student(lab, submission, parts, place)
+
+
+def add_confine(kit: Kit, place: Place) -> None:
+    """Puts the program in place that Place.confined() names."""
+    if place.isolation.kind == NAMESPACES:
+        return
+    source = kit.root / "common" / CONFINE / f"{CONFINE}.c"
+    cc = compiler()
+
+    def make(folder: Path) -> None:
+        tool([cc, *FLAGS, str(source), "-o", str(folder / CONFINE)], folder, str(source))
+
+    made = cached(kit, f"{CONFINE}-{key_of(cc, named(kit.root, [source]))}", make)
+    place.add(made / CONFINE, "bin", 0o750)
 
 
 # ------------------------------------------------------------ the kit's parts
@@ -105,7 +122,7 @@ def build_kit_parts(kit: Kit, lab: Lab) -> KitParts:
     cc = compiler()
     sources = sorted((kit.root / "common").rglob("*.[ch]"))
     sources = [path for path in sources
-               if not {"tests", "bench"} & set(path.relative_to(kit.root).parts)]
+               if not {"tests", "bench", CONFINE} & set(path.relative_to(kit.root).parts)]
     contents = [*named(kit.root, sources), *named(lab.dir, [lab.test_file, *lab.headers])]
     key = key_of(cc, contents)
     common_key = key_of(cc, named(kit.root, sources))
@@ -354,7 +371,8 @@ def place_sources(lab: Lab, submission: Submission, place: Place) -> None:
 
 def in_place(place: Place, script: str, cwd: str,
              mounts: Sequence[Mount]) -> process.Finished:
-    argv = place.command(["sh", "-ec", script], COMPILER, mounts, cwd)
+    argv = place.confined(["sh", "-ec", script], mounts)
+    argv = place.command(argv, COMPILER, mounts, cwd)
     done = process.run(argv, timeout_s=TIMEOUT_S, cwd=place.start_dir(cwd),
                        env=place.environment, uid=place.start_as, cap=1 << 20)
     if done.status != 0 and done.stderr.startswith(b"bwrap: "):

@@ -23,7 +23,7 @@ from grader.errors import KitError
 from grader.model import CRASHED, PASSED, TIMED_OUT, Build, Lab, Log, Run
 from grader.sandbox import (
     JUDGE, NAMESPACES, NONE, Isolation, Mount, Place, bubblewrap,
-    candidates, dead_runs, hold_uid, processes_of,
+    candidates, dead_runs, lacking, processes_of,
 )
 
 # No checks of Valgrind by itself, and no calls into libc to free what is its own
@@ -63,7 +63,8 @@ def choose_isolation(wanted: str, memory: Optional[Path] = None) -> Isolation:
     reason = ""
     for isolation in candidates(wanted):
         if isolation.kind != NAMESPACES:
-            return isolation if isolation.why else Isolation(isolation.kind, reason)
+            why = (isolation.why or reason, lacking(isolation.kind))
+            return Isolation(isolation.kind, "; ".join(filter(None, why)))
         found = why_no_namespaces(isolation)
         if not found:
             if known and not isolation.by_root:
@@ -177,8 +178,8 @@ def _run_judge(plan: _Plan, skip: Tuple[str, ...], valgrind: bool) -> Log:
         mounts.append(Mount("vg", writable=True))
     place = plan.place
     done = process.run(
-        lambda pipes: place.command(_judge_argv(plan, pipes, skip, valgrind),
-                                    JUDGE, mounts, "out"),
+        lambda pipes: place.command(
+            _judge_argv(plan, pipes, skip, valgrind, mounts[1:]), JUDGE, mounts, "out"),
         timeout_s=_VALGRIND_S if valgrind else _NATIVE_S,
         cwd=place.start_dir("out"), env=place.environment, uid=place.start_as,
         pipes=("events", "xml"), pipes_of=place.uid, cap=_LOG_CAP, on_line=on_line)
@@ -187,7 +188,7 @@ def _run_judge(plan: _Plan, skip: Tuple[str, ...], valgrind: bool) -> Log:
 
 
 def _judge_argv(plan: _Plan, pipes: Dict[str, int], skip: Sequence[str],
-                valgrind: bool) -> List[str]:
+                valgrind: bool, seen: Sequence[Mount]) -> List[str]:
     place = plan.place
     argv = [place.path(f"bin/{plan.build.judge.name}"),
             "--events-fd", str(pipes["events"]), "--xml", f"/dev/fd/{pipes['xml']}"]
@@ -204,7 +205,7 @@ def _judge_argv(plan: _Plan, pipes: Dict[str, int], skip: Sequence[str],
     if valgrind:
         argv.append("--valgrind")
         subject[:0] = [*VALGRIND, f"--xml-file={place.path('vg')}/vg.%p.xml"]
-    return [*argv, "--", *subject]
+    return [*argv, "--", *place.confined(subject, seen)]
 
 
 def _check_valgrind(last: Log, files: Sequence[bytes]) -> None:
@@ -277,11 +278,8 @@ def end_dead_runs() -> None:
     """Ends and removes what runs have left whose grader was killed."""
     for folder in dead_runs():
         _end_programs_of(f"{folder.path}/")
-        uid = folder.uid
-        holder = hold_uid(uid) if uid is not None else None
-        if holder:
-            _sweep_uid(uid)
-            holder.close()
+        if folder.uid is not None:
+            _sweep_uid(folder.uid)
         folder.remove()
 
 

@@ -10,13 +10,19 @@ Three kinds of isolation, best first:
                 nobody else uses, held for the run.
     none        an ordinary user without namespaces.
 
+Without namespaces it is Landlock, where the kernel has it, that keeps a
+program from the files and the processes that are not its own
+(common/confine/confine.c).
+
 No student's program is started here: build.py and run.py do that with the
 command lines made here.
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
+import functools
 import os
 import pwd
 import shutil
@@ -34,9 +40,18 @@ KINDS = (NAMESPACES, UID, NONE)
 
 # Where the run's folder is inside the namespaces.
 INSIDE = "/lab"
+# The program of common/confine/, in the run's bin/.
+CONFINE = "confine"
 # The upper end of Debian's range for ordinary accounts; inside of the 65536
 # ids that a container has.
 _UIDS = range(59000, 60000)
+
+# What programs may read of the system; in /etc what libc reads.
+_SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "passwd", "group",
+        "nsswitch.conf", "hosts", "localtime")
+_WRITABLE = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom",
+             "/dev/shm", "/dev/mqueue")
 
 ENVIRONMENT: Dict[str, str] = {
     "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
@@ -93,6 +108,45 @@ def candidates(wanted: str) -> Tuple[Isolation, ...]:
     return (Isolation(wanted, "asked for with --isolation"),)
 
 
+def lacking(kind: str) -> str:
+    """What a program can do here, without namespaces, that it could not with
+    all of Landlock; empty where there is nothing."""
+    version = _landlock_abi()
+    found = []
+    if version == 0:
+        found.append("this kernel has no Landlock: a program can read what the user of "
+                     "its run can read, the kit's tests and solutions as well")
+    elif not _hides_files():
+        found.append("/dev/mqueue is not mounted, and so Landlock can't hide files: a "
+                     "program can read what the user of its run can read "
+                     "(mount -t mqueue none /dev/mqueue)")
+    if kind == NONE and version < _ABI_OF_SIGNALS:
+        found.append("a program can end the grader (Linux 6.12 and later prevent it)")
+    return "; ".join(found)
+
+
+@functools.lru_cache(maxsize=None)
+def _landlock_abi() -> int:
+    """landlock_create_ruleset(2): the version, 0 where the kernel has none."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    return max(0, libc.syscall(444, None, ctypes.c_size_t(0), 1))
+
+
+_ABI_OF_SIGNALS = 6
+
+
+@functools.lru_cache(maxsize=None)
+def _hides_files() -> bool:
+    """Landlock allows what lies below a path: to POSIX queues none leads but
+    where their file system is mounted."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(errors="replace")
+    except OSError:
+        mounts = ""
+    return _landlock_abi() > 0 and " /dev/mqueue mqueue " in mounts
+
+
 def bubblewrap() -> Optional[str]:
     return shutil.which("bwrap")
 
@@ -103,22 +157,23 @@ class RunFolder:
     They lie in a folder of this user's own, into which no program of a run can
     write, nor open the locks.  So what a killed grader has left is known for
     that to the next one (`dead_runs`), and nothing else can be taken for it.
+    A run with a user id of its own has that for its name: whoever makes the
+    lock's file has the id, until the file is removed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own_user: bool = False) -> None:
         # A short path: names of sockets have 108 bytes.
         base = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()
         self._lock = -1
         while self._lock == -1:
             try:
-                root = _own_folder(Path(base) / _runs_name(), 0o711)
-                locks = root and _own_folder(root / ".locks", 0o700)
-                if not root or not locks:  # somebody else has the name
-                    self.path = Path(tempfile.mkdtemp(prefix="kit-", dir=base))
-                    return
-                descriptor, name = tempfile.mkstemp(prefix="", dir=locks)
+                root = _folder_of_runs(Path(base))
+                locks = _own_folder(root / ".locks", 0o700)
+                made = _take_uid(locks) if own_user else tempfile.mkstemp(prefix="",
+                                                                          dir=locks)
             except FileNotFoundError:  # another run, the last one, has ended
                 continue
+            descriptor, name = made
             self._lock_path = Path(name)
             self._lock = _locked(self._lock_path, descriptor)
         self.path = root / self._lock_path.name
@@ -132,17 +187,12 @@ class RunFolder:
 
     @property
     def uid(self) -> Optional[int]:
-        """The user id of the run; None where it had none of its own."""
-        try:
-            group = os.lstat(self.path).st_gid
-        except OSError:
-            return None
-        return group if group in _UIDS and is_root() else None
+        """The user id of the run; None where it has none of its own."""
+        name = self.path.name
+        return int(name) if name.isdigit() and int(name) in _UIDS else None
 
     def remove(self) -> None:
         process.remove_tree(str(self.path))
-        if self._lock == -1:
-            return
         self._lock_path.unlink(missing_ok=True)
         os.close(self._lock)
         try:
@@ -152,8 +202,20 @@ class RunFolder:
             pass
 
 
-def _runs_name() -> str:
-    return f"ipc-lab-kit-{os.geteuid()}"
+def _names_of_runs() -> List[str]:
+    """What the folder of this user's runs is called; in /tmp anybody may have
+    taken the first name."""
+    first = f"ipc-lab-kit-{os.geteuid()}"
+    return [first, *(f"{first}-{n}" for n in range(1, 10))]
+
+
+def _folder_of_runs(base: Path) -> Path:
+    for name in _names_of_runs():
+        root = _own_folder(base / name, 0o711)
+        if root:
+            return root
+    raise KitError(f"{base}/{_names_of_runs()[0]} and nine names like it are somebody "
+                   "else's; they have to be removed")
 
 
 def _own_folder(path: Path, mode: int) -> Optional[Path]:
@@ -163,9 +225,30 @@ def _own_folder(path: Path, mode: int) -> Optional[Path]:
         path.chmod(mode)  # whatever the umask
     except FileExistsError:
         pass
+    return path if _is_ours_alone(path) else None
+
+
+def _is_ours_alone(path: Path) -> bool:
     found = os.lstat(path)
-    mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-    return path if mine and not found.st_mode & 0o022 else None
+    return (stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+            and not found.st_mode & 0o022)
+
+
+def _take_uid(locks: Path) -> Tuple[int, str]:
+    """(descriptor, path) of the lock's file of a user id that no account, no
+    process and no other run has."""
+    for uid in _UIDS:
+        path = str(locks / str(uid))
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC,
+                                 0o600)
+        except FileExistsError:
+            continue
+        if not _has_account(uid) and not processes_of(uid):
+            return descriptor, path
+        os.close(descriptor)
+        os.unlink(path)
+    raise KitError(f"no user id in {_UIDS.start}..{_UIDS.stop - 1} is free for a run")
 
 
 def _locked(path: Path, descriptor: int) -> int:
@@ -183,22 +266,26 @@ def _locked(path: Path, descriptor: int) -> int:
 
 def dead_runs() -> Iterator[RunFolder]:
     """The folders of this user's runs whose grader has been killed."""
-    for root in {Path("/tmp"), Path(tempfile.gettempdir())}:
-        locks = root / _runs_name() / ".locks"
+    for base in {Path("/tmp"), Path(tempfile.gettempdir())}:
+        for name in _names_of_runs():
+            yield from _dead_runs_in(base / name)
+
+
+def _dead_runs_in(root: Path) -> Iterator[RunFolder]:
+    locks = root / ".locks"
+    try:
+        names = os.listdir(locks) if _is_ours_alone(root) else []
+    except OSError:
+        return
+    for name in names:
+        path = locks / name
         try:
-            names = os.listdir(locks)
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
             continue
-        for name in names:
-            path = locks / name
-            try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except OSError:
-                continue
-            descriptor = _locked(path, descriptor)
-            if descriptor != -1:
-                yield RunFolder.of_dead_run(locks.parent / name, path, descriptor)
-
+        descriptor = _locked(path, descriptor)
+        if descriptor != -1:
+            yield RunFolder.of_dead_run(root / name, path, descriptor)
 
 class Place:
     """A folder, and a user id when the grader is root, for one lab's run.
@@ -209,18 +296,13 @@ class Place:
 
     def __init__(self, isolation: Isolation) -> None:
         self.isolation = isolation
-        self._hold = None
-        self.uid: Optional[int] = None
-        if is_root() and isolation.kind != NONE:
-            self.uid, self._hold = _take_uid()
-        self._run = RunFolder()
+        self._run = RunFolder(is_root() and isolation.kind != NONE)
+        self.uid: Optional[int] = self._run.uid
         self.folder = self._run.path
         self._readable(self.folder, 0o750)
 
     def close(self) -> None:
         self._run.remove()
-        if self._hold:
-            self._hold.close()
 
     def make(self, name: str) -> Path:
         """A folder that commands may write to."""
@@ -278,7 +360,25 @@ class Place:
         if self.isolation.kind == NAMESPACES:
             return limited + self._bwrap(mounts, cwd) + list(argv)
         # Without a PID namespace: die when the grader does.
-        return ["setpriv", "--pdeathsig", "KILL", *limited, *argv]
+        return ["setpriv", "--pdeathsig", "KILL", "--no-new-privs", *limited, *argv]
+
+    def confined(self, argv: Sequence[str], mounts: Sequence[Mount]) -> List[str]:
+        """A student's program, or what reads his source, with no more of the
+        machine than namespaces would show it."""
+        if self.isolation.kind == NAMESPACES:
+            return list(argv)
+        if not _hides_files():
+            return [self.path(f"bin/{CONFINE}"), "--", *argv]
+        reads = ["/usr", *(f"/{name}" for name in _SYSTEM),
+                 *(f"/etc/{name}" for name in _ETC), "/proc", "/dev"]
+        writes = [*_WRITABLE, self.path("tmp")]
+        for mount in mounts:
+            reads.append(self.path(mount.folder))
+            if mount.writable:
+                writes.append(self.path(mount.folder))
+        return [self.path(f"bin/{CONFINE}"),
+                *(word for path in reads for word in ("--read", path)),
+                *(word for path in writes for word in ("--write", path)), "--", *argv]
 
     def start_dir(self, cwd: str) -> str:
         """The folder to start command() in."""
@@ -306,15 +406,14 @@ class Place:
 
 def _system_mounts() -> List[str]:
     argv = ["--ro-bind", "/usr", "/usr"]
-    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+    for name in _SYSTEM:
         path = f"/{name}"
         if os.path.islink(path):
             argv += ["--symlink", os.readlink(path), path]
         elif os.path.isdir(path):
             argv += ["--ro-bind", path, path]
     argv += ["--perms", "0755", "--dir", "/etc"]
-    for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives",
-                 "passwd", "group", "nsswitch.conf", "hosts", "localtime"):
+    for name in _ETC:
         argv += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     return argv + ["--proc", "/proc", "--dev", "/dev", "--mqueue", "/dev/mqueue",
                    "--perms", "1777", "--tmpfs", "/tmp",
@@ -359,31 +458,6 @@ def _tasks_of(uid: int) -> int:
         except OSError:
             continue
     return count
-
-
-def _take_uid():
-    """A user id that no account and no process has, and the socket that holds
-    it against other graders: an abstract name goes when its holder does."""
-    for uid in _UIDS:
-        holder = hold_uid(uid)
-        if holder and (_has_account(uid) or processes_of(uid)):
-            holder.close()
-        elif holder:
-            return uid, holder
-    raise KitError(f"no user id in {_UIDS.start}..{_UIDS.stop - 1} is free for a run")
-
-
-def hold_uid(uid: int):
-    """The socket, or None while another grader has it."""
-    import socket
-
-    holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        holder.bind(f"\0ipc-lab-kit-uid-{uid}")
-    except OSError:
-        holder.close()
-        return None
-    return holder
 
 
 def _has_account(uid: int) -> bool:

@@ -34,6 +34,7 @@ int server_control(void)
 static void exec_subject(int control)
 {
     char *path = NULL, number[16];
+    char *tmp = getenv("TMPDIR") != NULL ? strdup(getenv("TMPDIR")) : NULL;
     struct rlimit none = {0, 0};
 
     for (char **word = options.command; *word != NULL; word++)
@@ -49,6 +50,8 @@ static void exec_subject(int control)
     clearenv();
     setenv("PATH", "/usr/local/bin:/usr/bin:/bin", 1);
     setenv("LC_ALL", "C.UTF-8", 1);
+    if (tmp != NULL)
+        setenv("TMPDIR", tmp, 1);
     setenv(ENV_CONTROL, number, 1);
     setenv(ENV_SUBJECT, path != NULL ? path : "", 1);
     if (options.valgrind)

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Dict, Optional, Tuple
 
-from grader import discover, pipeline
+from grader import build, discover, pipeline
 from grader.measure import document, plot, programs, runs, table
 from grader.measure.mechanisms import MECHANISMS
 from grader.measure.progress import progress_of
@@ -59,6 +59,7 @@ def _build(kit: Kit, labs: Dict[str, Lab], folder: Path, isolation: Isolation,
     def place() -> Place:
         new = Place(isolation)
         places.callback(new.close)
+        build.add_confine(kit, new)
         return new
 
     limits = programs.build_limits(kit, place())

@@ -194,7 +194,8 @@ def _run(program: Program, plan: Plan, cores: Cores, words: Sequence[str],
                    "--ms", str(plan.budget_ms), "--late-ms", str(plan.late_ms),
                    "--out-fd", str(pipes["figures"])]
         command = [program.path, *options, *words, *(str(size) for size in sizes)]
-        return place.command(command, JUDGE, [Mount("out")], "out")
+        seen = [Mount("out")]
+        return place.command(place.confined(command, seen), JUDGE, seen, "out")
 
     # The program ends what is late, and goes on to nothing else then.
     most_s = 2 + plan.late_ms / 1000 * (len(sizes) if words else 12)

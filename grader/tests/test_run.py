@@ -198,7 +198,7 @@ def test_what_a_killed_grader_has_left_the_next_one_removes(kind, isolation):
 
 
 def test_the_last_run_leaves_no_folder_of_runs(monkeypatch):
-    monkeypatch.setattr(sandbox, "_runs_name", lambda: f"kit-test-{os.getpid()}")
+    monkeypatch.setattr(sandbox, "_names_of_runs", lambda: [f"kit-test-{os.getpid()}"])
     places = [sandbox.Place(sandbox.Isolation(sandbox.NONE)) for _ in range(3)]
     home = places[0].folder.parent
     assert list(sandbox.dead_runs()) == []
@@ -209,18 +209,38 @@ def test_the_last_run_leaves_no_folder_of_runs(monkeypatch):
 
 
 def test_a_folder_of_runs_that_is_somebody_elses_is_not_used(monkeypatch, tmp_path):
-    name = f"kit-test-{os.getpid()}"
-    monkeypatch.setattr(sandbox, "_runs_name", lambda: name)
+    names = [f"kit-test-{os.getpid()}", f"kit-test-{os.getpid()}-1"]
+    monkeypatch.setattr(sandbox, "_names_of_runs", lambda: names)
     (tmp_path / "elsewhere").mkdir()
-    link = sandbox.Path("/tmp") / name
+    link = sandbox.Path("/tmp") / names[0]
     link.symlink_to(tmp_path / "elsewhere")
     try:
         place = sandbox.Place(sandbox.Isolation(sandbox.NONE))
-        assert place.folder.parent == sandbox.Path("/tmp")
+        assert place.folder.parent == sandbox.Path("/tmp") / names[1]
         place.close()
-        assert not place.folder.exists() and not list((tmp_path / "elsewhere").iterdir())
+        assert not place.folder.parent.exists()
+        assert not list((tmp_path / "elsewhere").iterdir())
+        monkeypatch.setattr(sandbox, "_names_of_runs", lambda: names[:1])
+        with pytest.raises(KitError, match="somebody else's; they have to be removed"):
+            sandbox.Place(sandbox.Isolation(sandbox.NONE))
     finally:
         link.unlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_folder_of_runs_that_another_user_made_is_left_alone(monkeypatch):
+    """What lies in it could be a link, or the name of a run that goes on."""
+    name = f"kit-test-{os.getpid()}"
+    monkeypatch.setattr(sandbox, "_names_of_runs", lambda: [name])
+    root = sandbox.Path("/tmp") / name
+    (root / ".locks").mkdir(parents=True)
+    (root / ".locks" / "59990").touch()
+    (root / "59990").mkdir()
+    os.chown(root, 59999, 59999)
+    try:
+        assert list(sandbox.dead_runs()) == []
+    finally:
+        shutil.rmtree(root)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
