@@ -165,9 +165,10 @@ class Log:
     xml: bytes
     events: bytes
     errors: bytes  # the judge's standard error
-    exit_status: Optional[int]  # negative: a signal; None: stopped at the time-out
+    exit_status: Optional[int]  # negative: a signal; None: stopped by the grader
     wall_s: float
     skipped: Tuple[str, ...] = ()  # tests this run was told to leave out
+    stopped: str = ""  # why; empty where it did not end in time
 
 
 @dataclass(frozen=True)

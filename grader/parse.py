@@ -183,7 +183,7 @@ def died_tests(logs: Iterable[Log]) -> Dict[str, Log]:
 def judge_end(log: Log) -> str:
     """How a judge that died came to its end, and its last words."""
     if log.exit_status is None:
-        how = "the judge did not end in time and was stopped"
+        how = log.stopped or "the judge did not end in time and was stopped"
     elif log.exit_status < 0:
         how = f"the judge was ended by signal {-log.exit_status}"
     else:

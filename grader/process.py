@@ -23,15 +23,17 @@ DEFAULT_CAP = 1 << 18
 # Where the operating system can't wake us at a process's exit.
 _POLL_S = 0.02
 _LOOK_S = 2.0
+_WATCH_S = 0.2
 
 Argv = Union[Sequence[str], Callable[[Dict[str, int]], Sequence[str]]]
 
 
 @dataclass(frozen=True)
 class Finished:
-    status: Optional[int]  # negative: a signal; None: killed at the time-out
+    status: Optional[int]  # negative: a signal; None: killed by us
     out: Dict[str, bytes]  # "stdout", "stderr" and the extra pipes, by name
     wall_s: float
+    stopped: str = ""  # watch's words, where it was killed for these
 
     @property
     def stdout(self) -> bytes:
@@ -77,12 +79,14 @@ class _Reader:
 def run(argv: Argv, *, timeout_s: float, cwd: Optional[str] = None,
         env: Optional[Mapping[str, str]] = None, uid: Optional[int] = None,
         pipes: Sequence[str] = (), pipes_of: Optional[int] = None, cap: int = DEFAULT_CAP,
-        on_line: Optional[Callable[[str, bytes], None]] = None) -> Finished:
+        on_line: Optional[Callable[[str, bytes], None]] = None,
+        watch: Optional[Callable[[], str]] = None) -> Finished:
     """Runs a program to its end.
 
     argv may be a function of the extra pipes' descriptor numbers.  pipes_of is
     the user who can open them again through /dev/fd.  on_line is called with
-    the pipe's name and each line of an extra pipe as it comes.
+    the pipe's name and each line of an extra pipe as it comes.  watch is asked
+    again and again; when it says why, the program is killed.
     A program that can't be started raises OSError.
     """
     readers: Dict[str, _Reader] = {}
@@ -103,15 +107,15 @@ def run(argv: Argv, *, timeout_s: float, cwd: Optional[str] = None,
         for name, pipe in (("stdout", proc.stdout), ("stderr", proc.stderr)):
             readers[name] = _Reader(os.dup(pipe.fileno()), cap, None)
             pipe.close()
-        late = not _pump(proc, readers, start + timeout_s)
-        if late:
+        stopped = _pump(proc, readers, start + timeout_s, watch)
+        if stopped is not None:
             kill_session(proc)
         for reader in readers.values():
             reader.read()
-        status = None if late else proc.returncode
+        status = None if stopped is not None else proc.returncode
         return Finished(status, {name: bytes(reader.data)
                                  for name, reader in readers.items()},
-                        time.monotonic() - start)
+                        time.monotonic() - start, stopped or "")
     finally:
         if proc and proc.poll() is None:
             kill_session(proc)
@@ -129,8 +133,12 @@ def _start(command: List[str], cwd: Optional[str], env: Optional[Mapping[str, st
         start_new_session=True, umask=0o022, **ids)
 
 
-def _pump(proc: subprocess.Popen, readers: Dict[str, _Reader], deadline: float) -> bool:
-    """Reads until the process has ended; False when it is late."""
+def _pump(proc: subprocess.Popen, readers: Dict[str, _Reader], deadline: float,
+          watch: Optional[Callable[[], str]]) -> Optional[str]:
+    """Reads until the process has ended: None.  Else why it has to be: "" when it
+    is late."""
+    look_s = _WATCH_S if watch else _LOOK_S
+    watch_next = 0.0
     with selectors.DefaultSelector() as selector:
         exit_fd = _exit_descriptor(proc.pid)
         if exit_fd is not None:
@@ -139,16 +147,17 @@ def _pump(proc: subprocess.Popen, readers: Dict[str, _Reader], deadline: float) 
             selector.register(reader.descriptor, selectors.EVENT_READ, reader)
         try:
             while proc.poll() is None:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
-                if _is_stopped(proc.pid):
-                    return False
-                wait = min(left, _LOOK_S if exit_fd is not None else _POLL_S)
+                now, why = time.monotonic(), ""
+                left = deadline - now
+                if watch and now >= watch_next:
+                    watch_next, why = now + _WATCH_S, watch()
+                if why or left <= 0 or _is_stopped(proc.pid):
+                    return why
+                wait = min(left, look_s if exit_fd is not None else _POLL_S)
                 for key, _ in selector.select(wait):
                     if key.data and not key.data.read():
                         selector.unregister(key.fd)
-            return True
+            return None
         finally:
             if exit_fd is not None:
                 os.close(exit_fd)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import time
@@ -152,21 +153,22 @@ def _run_until_whole(plan: _Plan, skip: Tuple[str, ...],
                      valgrind: bool = False) -> Tuple[Log, ...]:
     """Runs the judge, and again without the tests that it died in."""
     logs: List[Log] = []
-    spent_s = 0.0
+    left_s = _VALGRIND_S if valgrind else _NATIVE_S
     for _ in range(1 + _MOST_RERUNS):
-        log = _run_judge(plan, skip, valgrind)
+        log = _run_judge(plan, skip, valgrind, left_s)
         sweep(plan.place)
+        plan.place.clear(_is_valgrinds)
         logs.append(log)
         died_in = parse.parse_events(log.events).open
-        spent_s += log.wall_s
-        if (parse.is_whole(log) or not died_in or died_in in skip
-                or spent_s > (_VALGRIND_S if valgrind else _NATIVE_S)):
+        left_s -= log.wall_s
+        if parse.is_whole(log) or not died_in or died_in in skip or left_s <= 0:
             break
         skip += (died_in,)
     return tuple(logs)
 
 
-def _run_judge(plan: _Plan, skip: Tuple[str, ...], valgrind: bool) -> Log:
+def _run_judge(plan: _Plan, skip: Tuple[str, ...], valgrind: bool,
+               timeout_s: float) -> Log:
     def on_line(pipe: str, line: bytes) -> None:
         if plan.progress and pipe == "events":
             event = parse.parse_event(line)
@@ -180,11 +182,11 @@ def _run_judge(plan: _Plan, skip: Tuple[str, ...], valgrind: bool) -> Log:
     done = process.run(
         lambda pipes: place.command(
             _judge_argv(plan, pipes, skip, valgrind, mounts[1:]), JUDGE, mounts, "out"),
-        timeout_s=_VALGRIND_S if valgrind else _NATIVE_S,
-        cwd=place.start_dir("out"), env=place.environment, uid=place.start_as,
-        pipes=("events", "xml"), pipes_of=place.uid, cap=_LOG_CAP, on_line=on_line)
+        timeout_s=timeout_s, watch=place.overfull, cwd=place.start_dir("out"),
+        env=place.environment, uid=place.start_as, pipes=("events", "xml"),
+        pipes_of=place.uid, cap=_LOG_CAP, on_line=on_line)
     return Log(done.out["xml"], done.out["events"], done.stderr[:4096], done.status,
-               done.wall_s, skip)
+               done.wall_s, skip, done.stopped)
 
 
 def _judge_argv(plan: _Plan, pipes: Dict[str, int], skip: Sequence[str],
@@ -220,6 +222,11 @@ def _check_valgrind(last: Log, files: Sequence[bytes]) -> None:
     if trial.status != 0:
         raise KitError("Valgrind does not start: "
                        + (text.one_line(trial.stderr, 300) or parse.judge_end(last)))
+
+
+def _is_valgrinds(path: str) -> bool:
+    return (re.fullmatch(r"vg\.[0-9]+\.xml", os.path.basename(path)) is not None
+            and os.lstat(path).st_size <= _VALGRIND_FILE_CAP)
 
 
 def _read_xml(folder: Path) -> Iterable[bytes]:
@@ -261,9 +268,12 @@ def debug(lab: Lab, build: Build, place: Place, test: str) -> int:
 
 
 def adopt_orphans() -> None:
-    """Makes this process the one that orphans below it come back to."""
-    pr_set_child_subreaper = 36
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+    """Makes this process the one that orphans below it come back to, and that
+    programs of the same user can't look into."""
+    pr_set_dumpable, pr_set_child_subreaper = 4, 36
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+    libc.prctl(pr_set_dumpable, 0, 0, 0, 0)
 
 
 def sweep(place: Place) -> None:

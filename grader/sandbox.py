@@ -30,7 +30,7 @@ import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from grader import process
 from grader.errors import KitError
@@ -67,6 +67,9 @@ class Limits:
     file_bytes: int = 64 << 20
     descriptors: int = 1024
 
+
+# What a run may write, to memory or to the disk.
+_MOST_BYTES, _MOST_FILES = 256 << 20, 10_000
 
 COMPILER = Limits(cpu_s=20, memory_bytes=2 << 30)
 JUDGE = Limits()  # no memory limit: Valgrind
@@ -384,6 +387,36 @@ class Place:
         """The folder to start command() in."""
         return "/" if self.isolation.kind == NAMESPACES else self.path(cwd)
 
+    def overfull(self) -> str:
+        """Why a run has to be stopped: it has filled what it may write to.  (In
+        namespaces most of that is a file system of a limited size.)"""
+        files = size = 0
+        for name in ("tmp", "vg"):
+            for folder, _, names in os.walk(self.folder / name):
+                files += 1 + len(names)
+                for file in names if files <= _MOST_FILES else ():
+                    try:
+                        size += os.lstat(f"{folder}/{file}").st_blocks * 512
+                    except OSError:
+                        continue
+                if files > _MOST_FILES:
+                    return (f"the program has made more than {_MOST_FILES} files and "
+                            "was stopped")
+        if size > _MOST_BYTES:
+            return (f"the program's files took more than {_MOST_BYTES >> 20} MB and it "
+                    "was stopped")
+        return ""
+
+    def clear(self, is_kept: Callable[[str], bool]) -> None:
+        """Removes what a run has left in the folders that it may write to."""
+        for name in ("tmp", "vg"):
+            folder = self.folder / name
+            for entry in list(os.scandir(folder)) if folder.is_dir() else ():
+                if entry.is_dir(follow_symlinks=False):
+                    process.remove_tree(entry.path)
+                elif not is_kept(entry.path):
+                    os.unlink(entry.path)
+
     def _bwrap(self, mounts: Sequence[Mount], cwd: str) -> List[str]:
         argv = [bubblewrap() or "bwrap", "--unshare-pid", "--unshare-ipc",
                 "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
@@ -415,9 +448,17 @@ def _system_mounts() -> List[str]:
     argv += ["--perms", "0755", "--dir", "/etc"]
     for name in _ETC:
         argv += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    size = ["--size", str(_MOST_BYTES)] if _knows_size() else []
     return argv + ["--proc", "/proc", "--dev", "/dev", "--mqueue", "/dev/mqueue",
-                   "--perms", "1777", "--tmpfs", "/tmp",
-                   "--perms", "1777", "--tmpfs", "/dev/shm"]
+                   "--perms", "1777", *size, "--tmpfs", "/tmp",
+                   "--perms", "1777", *size, "--tmpfs", "/dev/shm"]
+
+
+@functools.lru_cache(maxsize=None)
+def _knows_size() -> bool:
+    """bubblewrap does from 0.8 on; before, half of the memory is the limit."""
+    return b"--size BYTES" in process.run([bubblewrap() or "bwrap", "--help"],
+                                          timeout_s=10).stdout
 
 
 def _prlimit(limits: Limits, same_user: bool) -> List[str]:

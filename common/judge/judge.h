@@ -165,6 +165,7 @@ struct process {
     pid_t ppid;
     char state; /* as in /proc/PID/stat */
     unsigned long long cpu_ms;
+    unsigned long long memory_kb; /* what lies in memory of it */
 };
 
 /* All processes of the subject: every descendant of the judge but the fork
@@ -197,6 +198,7 @@ struct look {
     bool still;    /* the same, or in a wait with a time-out (no nap) */
     bool runnable; /* one runs, or would if it got a processor */
     unsigned long long cpu_ms; /* the processor time they have used */
+    unsigned long long memory_kb; /* theirs, and of all System V segments */
     unsigned long long print;  /* the same in two looks: none of them ran in
                                 * between */
 };

@@ -2,10 +2,11 @@
  * wait.c - how the judge waits: never for good, and never by the clock where
  * the kernel can tell more.
  *
- * A wait ends early in two cases.  A hang: every process of the subject
+ * A wait ends early in three cases.  A hang: every process of the subject
  * sleeps in a call that does not end by itself, in several looks in a row,
  * and none has run in between; then nobody is left to wake them.  A busy
- * loop: the subject has used more processor time than any right code needs.
+ * loop, or a growing one: the subject has used more processor time, or taken
+ * more memory, than any right code needs.
  * Neither depends on how loaded the machine is.  The deadline is the last
  * resort, for code that sleeps and looks in turn; it leaves out the time in
  * which a process of the subject waits for a processor.
@@ -23,10 +24,12 @@ enum {
     NAPS = 3, /* that are taken for waiting */
     CPU_MS = 2000,
     SPIN_MS = 200,
+    MEMORY_MB = 1024,
     WALL_MS = 20000,
     SLOW_RUN_MS = 60000,
-    STARVED_FACTOR = 4,      /* a deadline for all, however starved */
-    VALGRIND_FACTOR = 10,    /* of processor time */
+    STARVED_FACTOR = 4,   /* a deadline for all, however starved */
+    VALGRIND_FACTOR = 10, /* of processor time */
+    VALGRIND_MEMORY_FACTOR = 4,
     VALGRIND_WALL_FACTOR = 3 /* of time that passes */
 };
 
@@ -38,6 +41,7 @@ struct watch {
     unsigned same; /* looks in a row that found all asleep, as the one before */
     unsigned still; /* the same, where waits with a time-out count as sleep */
     unsigned long long cpu_at_start;
+    unsigned long long memory_at_start;
     long last_ms; /* of the last look, since began */
     long idle_ms; /* time in which none was kept from running */
 };
@@ -103,8 +107,10 @@ static void watch_look(struct watch *w)
     struct look now = processes_look();
     long now_ms = elapsed_ms(&w->began);
 
-    if (w->looks++ == 0)
+    if (w->looks++ == 0) {
         w->cpu_at_start = now.cpu_ms;
+        w->memory_at_start = now.memory_kb;
+    }
     w->same = now.asleep && now.print == w->last.print ? w->same + 1 : 0;
     w->still = now.still && now.print == w->last.print ? w->still + 1 : 0;
     if (!now.runnable)
@@ -117,6 +123,15 @@ static void watch_look(struct watch *w)
 static bool has_used(const struct watch *w, unsigned ms)
 {
     return w->last.cpu_ms > w->cpu_at_start + ms;
+}
+
+static bool has_grown(const struct watch *w)
+{
+    unsigned long long most = MEMORY_MB * 1024ull;
+
+    if (options.valgrind)
+        most *= VALGRIND_MEMORY_FACTOR;
+    return w->last.memory_kb > w->memory_at_start + most;
 }
 
 static bool is_late(const struct watch *w)
@@ -138,6 +153,9 @@ static void look_or_fail(struct watch *w, const struct subject *s,
     if (has_used(w, options.valgrind ? CPU_MS * VALGRIND_FACTOR : CPU_MS))
         fail_waiting(what, "a busy loop: your program has used 2 seconds of "
                            "processor time (20 under Valgrind) and goes on");
+    if (has_grown(w))
+        fail_waiting(what, "memory without end: your program has taken 1 GB of "
+                           "it (4 GB under Valgrind) and goes on");
     if (is_late(w)) {
         late_tests++;
         fail_waiting(what, "the time is up, and your program goes on");
