@@ -32,13 +32,17 @@ def find_kit(root: Optional[Path] = None) -> Kit:
     return Kit(root, _build_dir(root))
 
 
+def cache_name(root: Path) -> str:
+    """A kit's folder in a cache that it shares with other kits."""
+    return f"{root.name}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}"
+
+
 def _build_dir(root: Path) -> Path:
     """Where generated files go: build/ in the kit, and where that can't be
     written to, a folder of this user's cache, one a kit."""
     inside = root / "build"
     if os.access(inside if inside.exists() else root, os.W_OK | os.X_OK):
         return inside
-    name = f"{root.name}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}"
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     bases = [Path(home) / "ipc-lab-kit"] if os.path.isabs(home) else []
     bases.append(Path(tempfile.gettempdir()) / f"ipc-lab-kit-cache-{os.geteuid()}")
@@ -49,7 +53,7 @@ def _build_dir(root: Path) -> Path:
             continue
         # In /tmp it may be somebody else's: he could put programs there.
         if os.lstat(base).st_uid == os.geteuid() and os.access(base, os.W_OK | os.X_OK):
-            return base / name
+            return base / cache_name(root)
     raise KitError(f"can't write to {inside}, nor to a cache in {home} or "
                    f"{tempfile.gettempdir()}: set XDG_CACHE_HOME to a folder of yours")
 

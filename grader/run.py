@@ -42,6 +42,7 @@ _NATIVE_S, _VALGRIND_S = 180, 300
 _LOG_CAP = 16 << 20
 _VALGRIND_FILE_CAP = 4 << 20
 _VALGRIND_FILES = 2000
+_OBJECTS_AT_ONCE = 1000  # in one command line
 
 # (lab, name of the test that ended) as a run goes on
 Progress = Callable[[Lab, str], None]
@@ -317,8 +318,11 @@ def _sweep_uid(uid: int) -> None:
                 pass
     for kind, column, option in (("shm", "shmid", "-m"), ("msg", "msqid", "-q"),
                                  ("sem", "semid", "-s")):
-        for object_id in _sysv_objects(kind, column, uid):
-            process.run(["ipcrm", option, object_id], timeout_s=5, cwd="/", uid=uid)
+        found = _sysv_objects(kind, column, uid)
+        for at in range(0, len(found), _OBJECTS_AT_ONCE):
+            words = [word for object_id in found[at:at + _OBJECTS_AT_ONCE]
+                     for word in (option, object_id)]
+            process.run(["ipcrm", *words], timeout_s=60, cwd="/", uid=uid)
     for folder in ("/dev/shm", "/dev/mqueue", "/tmp", "/var/tmp", "/run/lock"):
         _remove_files_of(Path(folder), uid)
 

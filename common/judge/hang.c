@@ -393,8 +393,11 @@ static void explain_call(struct text *out, pid_t pid, const struct blocked *b)
 
 /* ---- the report -------------------------------------------------------------------- */
 
+enum { MOST_THREADS = 12 };
+
 struct report {
     struct text *out;
+    size_t threads; /* told, and left out beyond MOST_THREADS */
     char *location;
     size_t location_size;
     bool with_program; /* name the program: it is not the subject's */
@@ -415,7 +418,8 @@ static void add_program(struct text *out, pid_t pid)
     for (char *c = name; *c != '\0'; c++)
         if (*c < ' ' || *c > '~')
             *c = '?';
-    if (strcmp(name, "subject") != 0 && !options.valgrind)
+    if (strcmp(name, options.witness ? "witness" : "subject") != 0 &&
+        !options.valgrind)
         text_add(out, " (%s)", name);
 }
 
@@ -437,6 +441,8 @@ static bool report_thread(pid_t pid, pid_t tid, void *arg)
     struct place place;
     struct blocked b;
 
+    if (++r->threads > MOST_THREADS)
+        return true;
     text_add(r->out, "%spid %d", r->out->at != NULL ? "\n" : "", (int)pid);
     add_program(r->out, pid);
     if (tid != pid)
@@ -465,7 +471,7 @@ void hang_report(struct text *out, char *location, size_t location_size)
     size_t n = processes_list(&list);
 
     location[0] = '\0';
-    for (size_t i = 0; i < n && i < 12; i++) {
+    for (size_t i = 0; i < n && i < MOST_THREADS; i++) {
         if (list[i].state == 'Z')
             text_add(out, "%spid %d has ended and nobody has waited for it",
                      out->at != NULL ? "\n" : "", (int)list[i].pid);
@@ -475,7 +481,9 @@ void hang_report(struct text *out, char *location, size_t location_size)
         else
             process_threads(list[i].pid, report_thread, &r);
     }
-    if (n > 12)
-        text_add(out, "\nand %zu processes more", n - 12);
+    if (r.threads > MOST_THREADS)
+        text_add(out, "\nand %zu threads more", r.threads - MOST_THREADS);
+    if (n > MOST_THREADS)
+        text_add(out, "\nand %zu processes more", n - MOST_THREADS);
     free(list);
 }

@@ -245,6 +245,8 @@ int main(int argc, char **argv)
 
     add_tests(suite, &sel);
     srunner_set_fork_status(runner, CK_NOFORK);
+    /* Check ends the whole program at a longer message. */
+    check_set_max_msg_size(2 * sizeof(expected_failure.message));
     if (xml != NULL)
         srunner_set_xml(runner, xml);
     protect();

@@ -34,6 +34,7 @@ static void cheat(void)
 }
 
 /// memory_bomb: takes memory and writes to it
+/// says: memory without end
 static void cheat(void)
 {
     for (;;) {
@@ -168,6 +169,7 @@ static void cheat(void)
 }
 
 /// segments_of_memory: System V segments, written to and left
+/// says: memory without end
 static void cheat(void)
 {
     for (int i = 0; i < 256; i++) {

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
-from grader import cli, run, sandbox
+from grader import cli, discover, run, sandbox
 from grader.model import Kit
 
 # A user id that no account and no run has.
@@ -46,17 +46,33 @@ def copy_kit(kit: Kit, root: Path) -> None:
     shutil.copyfile(kit.root / "Makefile", root / "Makefile")
     for path in (root, *root.rglob("*")):
         if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    _copy_cache(kit, root / "build", None)
+
+
+def _copy_cache(kit: Kit, build: Path, uid: Optional[int]) -> None:
+    """What has been compiled already: the same for each copy of the kit."""
+    cache = kit.build_dir / "cache"
+    for entry in sorted(cache.iterdir()) if cache.is_dir() else ():
+        if not entry.name.startswith("."):
+            with contextlib.suppress(OSError, shutil.Error):  # pruned meanwhile
+                shutil.copytree(entry, build / "cache" / entry.name)
+    if uid is not None and build.is_dir():
+        for path in (build, *build.rglob("*")):
+            os.chown(path, uid, uid)
 
 
 class Grader:
     """A process that grades, as a user id or, for None, as this one."""
 
-    def __init__(self, root: Path, uid: Optional[int]) -> None:
+    def __init__(self, kit: Kit, root: Path, uid: Optional[int] = None) -> None:
         self.root, self.uid = root, uid
         self.home = Path(tempfile.mkdtemp(prefix="home-"))
         if uid is not None:
-            os.chown(self.home, uid, uid)
+            _copy_cache(kit, self.home / "ipc-lab-kit" / discover.cache_name(root), uid)
+            for path in (self.home, self.home / "ipc-lab-kit"):
+                path.mkdir(exist_ok=True)
+                os.chown(path, uid, uid)
         self._start()
 
     def _start(self) -> None:
@@ -65,7 +81,7 @@ class Grader:
             [sys.executable, "-m", "grader.tests.hostile.grading", *uid],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=str(self.root),
             env={"PATH": sandbox.ENVIRONMENT["PATH"], "HOME": str(self.home),
-                 "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C",
+                 "XDG_CACHE_HOME": str(self.home), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C",
                  **{name: os.environ[name] for name in ("CC",) if name in os.environ}},
             start_new_session=True)
 
@@ -90,6 +106,7 @@ class Grader:
         answer = json.loads(line)
         if self.uid is not None:
             answer["left"].update(traces_of(self.uid, {self._process.pid}, self.home))
+            remove_traces(self.uid)
         return Graded(**answer)
 
     def close(self) -> None:
@@ -116,6 +133,20 @@ def traces_of(uid: int, known_pids: set, known_path: Optional[Path] = None
                   for path in files_of(folder, uid) if path != str(known_path)],
     }
     return {what: names for what, names in found.items() if names}
+
+
+def remove_traces(uid: int) -> None:
+    """IPC objects and files that a user id of ours has left: without isolation a
+    run can't tell which of its user's were made by it, and leaves them."""
+    for kind, column, option in (("shm", "shmid", "-m"), ("msg", "msqid", "-q"),
+                                 ("sem", "semid", "-s")):
+        keys = run._sysv_objects(kind, column, uid)
+        for i in range(0, len(keys), 500):
+            subprocess.run(["ipcrm", *(word for key in keys[i:i + 500]
+                                       for word in (option, key))],
+                           check=False, capture_output=True)
+    for folder in ("/dev/shm", "/dev/mqueue"):
+        run._remove_files_of(Path(folder), uid)
 
 
 def _command(pid: int) -> str:

@@ -1,0 +1,123 @@
+"""The corpus of hostile submissions: no point more than the stub's, a whole
+report, nothing left behind, with each kind of isolation.
+
+Each trick is graded once with each kind, in a lab that changes from trick to
+trick and from kind to kind.  HOSTILE=all grades each in every lab, with all of
+the lab's tests: that takes hours.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import List
+
+import pytest
+
+from grader import discover, sandbox
+from grader.model import Lab
+from grader.tests import hostile
+from grader.tests.hostile import grading
+
+CORPUS = hostile.corpus()
+NAMES = sorted(CORPUS)
+ALL = os.environ.get("HOSTILE") == "all"
+ROOT = os.geteuid() == 0
+KINDS = ("namespaces", "uid", "none") if ROOT else ("namespaces", "none")
+LABS = 8
+# Of each lab: the first and the middle one, which asks for more of it.
+TESTS = 2
+
+
+def cells():
+    for n, name in enumerate(NAMES):
+        for k, kind in enumerate(KINDS):
+            for lab in range(LABS) if ALL else [(n + 3 * k) % LABS]:
+                yield pytest.param(name, kind, lab, id=f"{name}-{kind}-{lab + 1}")
+
+
+@pytest.fixture(scope="module")
+def graders(real_kit):
+    """graders(name, kind): as root, or as an ordinary user of this worker's."""
+    root = Path(tempfile.mkdtemp(prefix="kit-for-all-"))
+    grading.copy_kit(real_kit, root)
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    user = grading.FIRST_UID + int(worker[2:]) if ROOT else None
+    made = {}
+
+    def get(name: str, kind: str) -> grading.Grader:
+        # Namespaces are made by root and by ordinary users in turn.
+        as_user = kind == "none" or kind == "namespaces" and NAMES.index(name) % 2 == 1
+        uid = user if as_user else None
+        if uid not in made:
+            made[uid] = grading.Grader(real_kit, root, uid)
+        return made[uid]
+
+    yield get
+    for grader in made.values():
+        grader.close()
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def submission():
+    """A folder that every user can read."""
+    folder = Path(tempfile.mkdtemp(prefix="submission-"))
+    folder.chmod(0o755)
+    yield folder
+    sandbox.process.remove_tree(str(folder))
+
+
+@pytest.mark.parametrize("name,kind,lab", cells())
+def test_no_trick_pays(name, kind, lab, graders, submission):
+    if kind == "none" and not ROOT and sandbox.lacking(sandbox.NONE):
+        pytest.skip("it could end the tests")
+    grader, trick = graders(name, kind), CORPUS[name]
+    kit = discover.find_kit(grader.root)
+    tested = discover.find_labs(kit)[lab]
+    hostile.write(kit, tested, trick, submission)
+    graded = grader.grade(submission, kind, options_for(tested, kind))
+    assert faults(trick, graded, kind) == [], graded.out
+
+
+def options_for(lab: Lab, kind: str) -> List[str]:
+    """Memory is looked at in namespaces; what is done there under Valgrind would
+    be done the same elsewhere."""
+    options = ["--lab", str(lab.number), "--jobs", "1"]
+    if ALL:
+        return options
+    step = len(lab.tests) // TESTS
+    for test in lab.tests[::step][:TESTS]:
+        options += ["--test", test.name]
+    return options
+
+
+def faults(trick: hostile.Trick, graded: grading.Graded, kind: str) -> List[str]:
+    """What must not be, of a submission's grading."""
+    if graded.report is None or graded.status != 0:
+        return [f"no report; status {graded.status}"]
+    found = []
+    lab = graded.report["labs"][0]
+    passed = [test["name"] for group in lab["groups"] for test in group["tests"]
+              if test["status"] == "passed"]
+    if lab["score"] or passed:
+        found.append(f"{lab['score']} points, for {passed}")
+    if lab["status"] == "broken":
+        found.append("the kit takes the fault upon itself")
+    built = lab["status"] not in ("not_built", "missing")
+    if built and not trick.builds:
+        found.append("it was built")
+    # A lab that rules one of its calls out has said that instead.
+    said = " ".join(graded.out.split())
+    if built or not trick.builds:
+        found += [f"not said: {words}" for words in trick.says if words not in said]
+    found += [f"in the report: {byte!r}" for byte in "\x1b\x07\u202e" if byte in graded.out]
+    left = dict(graded.left)
+    if kind == "none":  # which objects it made can't be told from its user's others
+        left.pop("objects", None)
+        left["files"] = [path for path in left.pop("files", ())
+                         if not path.startswith(("/dev/shm/", "/dev/mqueue/"))]
+    found += [f"left: {what}: {names[:5]}" for what, names in left.items() if names]
+    return found
