@@ -1,12 +1,14 @@
 """`make bench-grader`: what the grader costs over the bare commands.
 
-Two comparisons, measured in turn (bare, grader, bare, grader, ...) so that a
+Three comparisons, measured in turn (bare, grader, bare, grader, ...) so that a
 change in the machine's load meets both; medians of ten:
 
     make labN   after an edit, against cc, objcopy, link and run of the same
                 programs: at most 1.5 times
     make grade  of all labs, against compile, run and Valgrind of each, one
                 command after the other: less
+    isolation   make grade of all labs as on this machine by default, against
+                ISOLATION=none: at most 1.1 times
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from grader import build, discover
 from grader.model import Kit, Lab
 from grader.run import VALGRIND
 
-_LAB_LIMIT, _GRADE_LIMIT = 1.5, 1.0
+_LAB_LIMIT, _GRADE_LIMIT, _ISOLATION_LIMIT = 1.5, 1.0, 1.1
 
 
 def main() -> int:
@@ -38,27 +40,31 @@ def main() -> int:
     labs = discover.find_labs(kit)
     rows = []
     with tempfile.TemporaryDirectory(prefix="kit-bench-") as name:
-        folder = Path(name)
-        bares = {lab.id: Bare(kit, lab, folder / lab.id) for lab in labs}
+        submission = Path(name)
+        bares = {lab.id: Bare(kit, lab, submission / lab.id) for lab in labs}
         for lab in labs:
             bare = bares[lab.id]
             rows.append((f"make lab{lab.number}", *_compare(
                 rounds, bare.build_and_run,
                 lambda bare=bare, lab=lab: _make(kit, f"lab{lab.number}", bare.folder),
                 bare.edit), _LAB_LIMIT))
-        submission = folder / "all"
-        submission.mkdir()
-        for lab in labs:
-            (submission / lab.id).symlink_to(bares[lab.id].folder)
 
         def all_bare() -> None:
             for bare in bares.values():
                 bare.build_and_run()
                 bare.run_valgrind()
 
-        rows.append(("make grade", *_compare(
-            rounds, all_bare, lambda: _make(kit, "grade", submission),
-            lambda: [bare.edit() for bare in bares.values()]), _GRADE_LIMIT))
+        def edit() -> None:
+            for bare in bares.values():
+                bare.edit()
+
+        def grade(*options: str) -> None:
+            _make(kit, "grade", submission, *options)
+
+        rows.append(("make grade",
+                     *_compare(rounds, all_bare, grade, edit), _GRADE_LIMIT))
+        rows.append(("isolation", *_compare(
+            rounds, lambda: grade("ISOLATION=none"), grade, edit), _ISOLATION_LIMIT))
     return _print(rows, rounds)
 
 
@@ -115,9 +121,9 @@ class Bare:
                        stderr=subprocess.DEVNULL)
 
 
-def _make(kit: Kit, goal: str, folder: Path) -> None:
+def _make(kit: Kit, goal: str, folder: Path, *options: str) -> None:
     subprocess.run(["make", "--no-print-directory", goal, f"FROM={folder}",
-                    f"JSON={folder}/report.json", f"PYTHON={sys.executable}"],
+                    f"JSON={folder}/report.json", f"PYTHON={sys.executable}", *options],
                    cwd=kit.root, check=True, stdout=subprocess.DEVNULL,
                    env={**os.environ, "MAKEFLAGS": ""})
 
@@ -136,7 +142,8 @@ def _compare(rounds: int, bare: Callable[[], None], ours: Callable[[], None],
 
 
 def _print(rows: Sequence[Tuple[str, float, float, float]], rounds: int) -> int:
-    print(f"medians of {rounds}, in ms; bare: the same programs without the grader")
+    print(f"medians of {rounds}, in ms; bare: the same programs without the grader, and "
+          "for isolation the grader without it")
     print(f"{'command':14}{'bare':>8}{'grader':>8}{'ratio':>8}{'limit':>8}")
     good = True
     for name, bare, ours, limit in rows:

@@ -15,12 +15,13 @@ from typing import Callable, List, Optional, Tuple
 from grader import build, process, run, text
 from grader.errors import KitError
 from grader.report.style import Style, stdout_style
-from grader.sandbox import bubblewrap
+from grader.sandbox import bubblewrap, lacking
 
 _ISOLATION_MEANS = {
     "namespaces": "a lab sees no file but its own, and all that it leaves ends with it",
-    "uid": "a lab runs as a user that nobody else is, but sees the machine's files",
-    "none": "a lab runs as you, and can touch what you can: grade only your own work",
+    "uid": "a lab runs as a user that nobody else is, with the machine's network, "
+           "processes and IPC objects in sight",
+    "none": "a lab runs as you, with your IPC objects in reach: grade only your own work",
 }
 
 
@@ -166,6 +167,9 @@ def _isolation() -> List[Finding]:
                                 "refused here"))
     if isolation.kind != "namespaces":
         findings.append(Finding("bubblewrap", "note", isolation.why))
+        missing = lacking(isolation.kind)
+        findings.append(Finding("Landlock", "note" if missing else "ok", missing or
+                                "keeps programs from files and processes of others"))
     elif bubblewrap():
         findings.append(Finding("bubblewrap", "ok",
                                 _first_line(["bwrap", "--version"]) or "works"))

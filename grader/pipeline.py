@@ -76,7 +76,7 @@ def grade(jobs: Sequence[Job], side_by_side: int,
 
     # The later labs take longer: those that end the run are to be short ones.
     labs = run_all(jobs[::-1], work, side_by_side, notify)[::-1]
-    return Report(tuple(labs), jobs[0].isolation.kind, jobs[0].isolation.why,
+    return Report(tuple(labs), jobs[0].isolation.kind, jobs[0].isolation.limits,
                   str(jobs[0].folder))
 
 

@@ -24,7 +24,7 @@ from grader.errors import KitError
 from grader.model import CRASHED, PASSED, TIMED_OUT, Build, Lab, Log, Run
 from grader.sandbox import (
     JUDGE, NAMESPACES, NONE, Isolation, Mount, Place, bubblewrap,
-    candidates, dead_runs, lacking, processes_of,
+    candidates, dead_runs, processes_of,
 )
 
 # No checks of Valgrind by itself, and no calls into libc to free what is its own
@@ -65,8 +65,7 @@ def choose_isolation(wanted: str, memory: Optional[Path] = None) -> Isolation:
     reason = ""
     for isolation in candidates(wanted):
         if isolation.kind != NAMESPACES:
-            why = (isolation.why or reason, lacking(isolation.kind))
-            return Isolation(isolation.kind, "; ".join(filter(None, why)))
+            return isolation if isolation.why else Isolation(isolation.kind, reason)
         found = why_no_namespaces(isolation)
         if not found:
             if known and not isolation.by_root:

@@ -82,6 +82,12 @@ class Isolation:
     # Namespaces made by root without a user namespace, where these are refused.
     by_root: bool = False
 
+    @property
+    def limits(self) -> str:
+        """Why it is no better one, and what that means on this machine."""
+        known = "" if self.kind == NAMESPACES else lacking(self.kind)
+        return "; ".join(filter(None, (self.why, known)))
+
 
 @dataclass(frozen=True)
 class Mount:

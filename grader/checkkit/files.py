@@ -44,10 +44,10 @@ def _names(kit: Kit, labs: Sequence[Lab]) -> List[str]:
 
 def _unexpected(kit: Kit, labs: Sequence[Lab]) -> List[str]:
     """Files that the layout has no place for."""
-    patterns = ["handouts/README.md", "handouts/figures/*.dot", "handouts/figures/*.svg",
+    patterns = ["handouts/README.md", "handouts/security.md", "handouts/figures/*.dot", "handouts/figures/*.svg",
                 "handouts/figures/bench.json",
                 "common/*.[ch]", "common/judge/*.[ch]", "common/subject/*.[ch]",
-                "common/bench/*.[ch]",
+                "common/bench/*.[ch]", "common/confine/*.c",
                 "common/tests/*.[ch]", "common/tests/*.pml"]
     for lab in labs:
         home = f"labs/{lab.id}"
