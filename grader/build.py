@@ -72,8 +72,6 @@ def build(kit: Kit, lab: Lab, submission: Submission, place: Place) -> Build:
 
 def add_confine(kit: Kit, place: Place) -> None:
     """Puts the program in place that Place.confined() names."""
-    if place.isolation.kind == NAMESPACES:
-        return
     source = kit.root / "common" / CONFINE / f"{CONFINE}.c"
     cc = compiler()
 
@@ -371,7 +369,9 @@ def place_sources(lab: Lab, submission: Submission, place: Place) -> None:
 
 def in_place(place: Place, script: str, cwd: str,
              mounts: Sequence[Mount]) -> process.Finished:
-    argv = place.confined(["sh", "-ec", script], mounts)
+    argv = ["sh", "-ec", script]
+    if place.isolation.kind != NAMESPACES:
+        argv = place.confined(argv, mounts)
     argv = place.command(argv, COMPILER, mounts, cwd)
     done = process.run(argv, timeout_s=TIMEOUT_S, cwd=place.start_dir(cwd),
                        env=place.environment, uid=place.start_as, cap=1 << 20)

@@ -24,6 +24,7 @@ DEFAULT_CAP = 1 << 18
 _POLL_S = 0.02
 _LOOK_S = 2.0
 _WATCH_S = 0.2
+_MOST_END_S = 5.0  # a process with much memory takes its time
 
 Argv = Union[Sequence[str], Callable[[Dict[str, int]], Sequence[str]]]
 
@@ -180,13 +181,49 @@ def _exit_descriptor(pid: int) -> Optional[int]:
 
 
 def kill_session(proc: subprocess.Popen) -> None:
-    """Ends a program that was started in a session of its own."""
+    """Ends a program that was started in a session of its own, and waits for its
+    children as well: with the first process of a PID namespace all others end."""
+    children = _children_by_parent().get(proc.pid, ())
     try:
         os.killpg(proc.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
     proc.kill()
     proc.wait()
+    deadline = time.monotonic() + _MOST_END_S
+    while any(map(_is_alive, children)) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def descendants(root: int) -> List[int]:
+    """Every process below one, its children first."""
+    children = _children_by_parent()
+    found: List[int] = []
+    todo = children.get(root, [])
+    while todo:
+        found += todo
+        todo = [child for pid in todo for child in children.get(pid, ())]
+    return found
+
+
+def _children_by_parent() -> Dict[int, List[int]]:
+    children: Dict[int, List[int]] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+        except OSError:
+            continue
+        children.setdefault(parent, []).append(int(name))
+    return children
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[:1] != [b"Z"]
+    except OSError:
+        return False
 
 
 def remove_tree(path: str) -> None:

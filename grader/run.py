@@ -362,7 +362,7 @@ def _sweep_children() -> None:
     until no new one turns up; a fork bomb outruns plain killing."""
     stopped: set = set()
     for _ in range(200):
-        found = set(_descendants(os.getpid())) - stopped
+        found = set(process.descendants(os.getpid())) - stopped
         if not found:
             break
         _signal_all(found, signal.SIGSTOP)
@@ -375,26 +375,6 @@ def _sweep_children() -> None:
                 time.sleep(0.005)
         except ChildProcessError:
             break
-
-
-def _descendants(root: int) -> List[int]:
-    children: dict = {}
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            stat = Path(f"/proc/{name}/stat").read_text(errors="replace")
-        except OSError:
-            continue
-        parent = int(stat.rpartition(")")[2].split()[1])
-        children.setdefault(parent, []).append(int(name))
-    found: List[int] = []
-    todo = list(children.get(root, ()))
-    while todo:
-        pid = todo.pop()
-        found.append(pid)
-        todo += children.get(pid, ())
-    return found
 
 
 def _signal_all(pids: Iterable[int], number: int) -> None:

@@ -71,7 +71,7 @@ class Limits:
 # What a run may write, to memory or to the disk.
 _MOST_BYTES, _MOST_FILES = 256 << 20, 10_000
 
-COMPILER = Limits(cpu_s=20, memory_bytes=2 << 30)
+COMPILER = Limits(cpu_s=10, memory_bytes=2 << 30)
 JUDGE = Limits()  # no memory limit: Valgrind
 
 
@@ -373,10 +373,9 @@ class Place:
 
     def confined(self, argv: Sequence[str], mounts: Sequence[Mount]) -> List[str]:
         """A student's program, or what reads his source, with no more of the
-        machine than namespaces would show it."""
-        if self.isolation.kind == NAMESPACES:
-            return list(argv)
-        if not _hides_files():
+        machine than namespaces would show it, and of no more harm to processes
+        of its user."""
+        if self.isolation.kind == NAMESPACES or not _hides_files():
             return [self.path(f"bin/{CONFINE}"), "--", *argv]
         reads = ["/usr", *(f"/{name}" for name in _SYSTEM),
                  *(f"/etc/{name}" for name in _ETC), "/proc", "/dev"]

@@ -194,7 +194,7 @@ def _run(program: Program, plan: Plan, cores: Cores, words: Sequence[str],
                    "--ms", str(plan.budget_ms), "--late-ms", str(plan.late_ms),
                    "--out-fd", str(pipes["figures"])]
         command = [program.path, *options, *words, *(str(size) for size in sizes)]
-        seen = [Mount("out")]
+        seen = [Mount("bin"), Mount("out")]
         return place.command(place.confined(command, seen), JUDGE, seen, "out")
 
     # The program ends what is late, and goes on to nothing else then.

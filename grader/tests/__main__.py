@@ -1,6 +1,8 @@
-"""`python3 -m grader.tests`: pytest, on two processors where xdist is there."""
+"""`python3 -m grader.tests`: pytest, with two workers a processor where xdist is
+there: many tests wait for a time-out."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -12,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def main() -> int:
     options = ["-q", "-p", "no:cacheprovider", str(Path(__file__).parent)]
     if importlib.util.find_spec("xdist"):
-        options += ["-n", "2"]
+        options += ["-n", str(2 * len(os.sched_getaffinity(0)))]
     return pytest.main(["--rootdir", str(ROOT), *options, *sys.argv[1:]])
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Dict, List, Set
 
 import pytest
 
 from grader import discover, run, sandbox
 from grader.model import Kit, Lab
 from grader.pipeline import Job, grade_lab
+from grader.tests.hostile.grading import noted_traces
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = Path(__file__).with_name("fixtures")
@@ -75,56 +75,10 @@ def submit(tiny_kit, tiny_lab, isolation, tmp_path):
 
 
 @pytest.fixture
-def left_behind(monkeypatch):
-    """left_behind() is what runs left on the machine since the test began.
-
-    Looked at when a run gives its user id back, since another run, of another
-    worker of pytest, may take the same one the moment after.
-    """
-    found: Dict[str, List[str]] = {}
-    closed = []
-    before = set(run._descendants(os.getpid()))  # of other tests, adopted
-    close = sandbox.Place.close
-
-    def looked_at(place):
-        for what, names in _traces(place, before).items():
-            found.setdefault(what, []).extend(names)
-        close(place)
-        if place.folder.exists():
-            found.setdefault("folders", []).append(str(place.folder))
-        closed.append(place)
-
-    def result():
-        assert closed, "no run took place"
-        return found
-
-    monkeypatch.setattr(sandbox.Place, "close", looked_at)
-    return result
-
-
-def _traces(place: sandbox.Place, before: Set[int]) -> Dict[str, List[str]]:
-    """Processes, IPC objects and files of a run that has been swept."""
-    found = {"children": [str(pid) for pid in run._descendants(os.getpid())
-                          if pid not in before]}
-    if place.uid is not None:
-        found["processes"] = [str(pid) for pid in sandbox.processes_of(place.uid)]
-        found["objects"] = [
-            f"{kind} {key}" for kind, column in (
-                ("shm", "shmid"), ("sem", "semid"), ("msg", "msqid"))
-            for key in run._sysv_objects(kind, column, place.uid)]
-        found["files"] = [
-            path for folder in ("/tmp", "/dev/shm", "/dev/mqueue")
-            for path in _files_of(folder, place.uid) if path != str(place.folder)]
-    return {what: names for what, names in found.items() if names}
-
-
-def _files_of(folder: str, uid: int) -> List[str]:
-    found = []
-    for name in os.listdir(folder) if os.path.isdir(folder) else ():
-        path = f"{folder}/{name}"
-        try:
-            if os.lstat(path).st_uid == uid:
-                found.append(path)
-        except FileNotFoundError:
-            continue
-    return found
+def left_behind():
+    """left_behind() is what runs left on the machine since the test began."""
+    with noted_traces() as traces:
+        def result():
+            assert traces.runs, "no run took place"
+            return traces.left
+        yield result

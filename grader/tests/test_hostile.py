@@ -29,6 +29,8 @@ KINDS = ("namespaces", "uid", "none") if ROOT else ("namespaces", "none")
 LABS = 8
 # Of each lab: the first and the middle one, which asks for more of it.
 TESTS = 2
+# What may fill a folder that is there for Valgrind alone, or forge its logs.
+WITH_VALGRIND = ("exhaustion", "forgery")
 
 
 def cells():
@@ -78,18 +80,18 @@ def test_no_trick_pays(name, kind, lab, graders, submission):
     kit = discover.find_kit(grader.root)
     tested = discover.find_labs(kit)[lab]
     hostile.write(kit, tested, trick, submission)
-    graded = grader.grade(submission, kind, options_for(tested, kind))
+    # What is done under Valgrind in namespaces is the same elsewhere, else.
+    quick = kind != "namespaces" and trick.family not in WITH_VALGRIND and not ALL
+    graded = grader.grade(submission, kind, options_for(trick, tested), quick)
     assert faults(trick, graded, kind) == [], graded.out
 
 
-def options_for(lab: Lab, kind: str) -> List[str]:
-    """Memory is looked at in namespaces; what is done there under Valgrind would
-    be done the same elsewhere."""
+def options_for(trick: hostile.Trick, lab: Lab) -> List[str]:
     options = ["--lab", str(lab.number), "--jobs", "1"]
     if ALL:
         return options
     step = len(lab.tests) // TESTS
-    for test in lab.tests[::step][:TESTS]:
+    for test in lab.tests[::step][:1 if trick.family == "exhaustion" else TESTS]:
         options += ["--test", test.name]
     return options
 

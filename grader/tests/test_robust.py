@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from grader import run, sandbox
+from grader import process, sandbox
 from grader.tests.conftest import FIXTURES, ROOT
 from grader.tests.hostile import grading
 from grader.tests.students import HONEST
@@ -230,7 +230,7 @@ def wait_for(what):
 def judges_of(proc) -> list:
     """The judge's processes below a grader."""
     found = []
-    for pid in run._descendants(proc.pid):
+    for pid in process.descendants(proc.pid):
         try:
             if os.readlink(f"/proc/{pid}/exe").endswith("/bin/judge"):
                 found.append(pid)
@@ -250,7 +250,7 @@ def test_an_interrupted_grader_leaves_nothing(kit, place, kind, number):
     wait_for(lambda: judges_of(proc))
     folders = [path for path in run_folders() if os.readlink(
         f"/proc/{judges_of(proc)[0]}/exe").startswith(("/lab/", str(path)))]
-    below = run._descendants(proc.pid)
+    below = process.descendants(proc.pid)
     proc.send_signal(number)
     status, out = finish(proc)
     if number == signal.SIGKILL:

@@ -169,7 +169,6 @@ static void cheat(void)
 }
 
 /// segments_of_memory: System V segments, written to and left
-/// says: memory without end
 static void cheat(void)
 {
     for (int i = 0; i < 256; i++) {

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
-from grader import cli, discover, run, sandbox
+from grader import cli, discover, process, run, sandbox
 from grader.model import Kit
 
 # A user id that no account and no run has.
@@ -77,7 +77,7 @@ class Grader:
 
     def _start(self) -> None:
         uid = [] if self.uid is None else [str(self.uid)]
-        self._process = subprocess.Popen(
+        self._grader = subprocess.Popen(
             [sys.executable, "-m", "grader.tests.hostile.grading", *uid],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=str(self.root),
             env={"PATH": sandbox.ENVIRONMENT["PATH"], "HOME": str(self.home),
@@ -85,34 +85,34 @@ class Grader:
                  **{name: os.environ[name] for name in ("CC",) if name in os.environ}},
             start_new_session=True)
 
-    def grade(self, folder: Path, isolation: str, options: Sequence[str] = ()
-              ) -> Graded:
-        """`grade --from folder`.  A grader that does not answer is a failure of
-        its own: the report has to come."""
-        job = {"isolation": isolation, "argv": [
+    def grade(self, folder: Path, isolation: str, options: Sequence[str] = (),
+              quick: bool = False) -> Graded:
+        """`grade --from folder`, for `quick` without Valgrind.  A grader that does
+        not answer is a failure of its own: the report has to come."""
+        job = {"quick": quick, "argv": [
             "grade", "--from", str(folder), "--isolation", isolation, "--width", "120",
             "--json", str(self.home / "report.json"), *options],
             "report": str(self.home / "report.json")}
         try:
-            self._process.stdin.write(json.dumps(job).encode() + b"\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
+            self._grader.stdin.write(json.dumps(job).encode() + b"\n")
+            self._grader.stdin.flush()
+            line = self._grader.stdout.readline()
         except BrokenPipeError:
             line = b""
         if not line:
-            status = self._process.wait()
+            status = self._grader.wait()
             self._start()
             return Graded(status, "the grader itself was ended", None, {}, 0.0)
         answer = json.loads(line)
         if self.uid is not None:
-            answer["left"].update(traces_of(self.uid, {self._process.pid}, self.home))
+            answer["left"].update(traces_of(self.uid, {self._grader.pid}, self.home))
             remove_traces(self.uid)
         return Graded(**answer)
 
     def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait(timeout=_LONGEST_S)
-        self._process.stdout.close()
+        self._grader.stdin.close()
+        self._grader.wait(timeout=_LONGEST_S)
+        self._grader.stdout.close()
         shutil.rmtree(self.home, ignore_errors=True)
 
 
@@ -168,32 +168,53 @@ def files_of(folder: str, uid: int) -> List[str]:
     return found
 
 
+@dataclass
+class Traces:
+    runs: int
+    left: Dict[str, List[str]]
+
+
 @contextlib.contextmanager
 def noted_traces():
     """What each run in this process has left when it gives its user id back:
     another grader may take that the moment after."""
-    found: Dict[str, List[str]] = {}
-    before = set(run._descendants(os.getpid()))
+    traces = Traces(0, {})
+    before = set(process.descendants(os.getpid()))
     close = sandbox.Place.close
 
     def looked_at(place: sandbox.Place) -> None:
         seen = {} if place.uid is None else traces_of(place.uid, set(), place.folder)
         seen["children"] = [f"{pid} {_command(pid)}"
-                            for pid in run._descendants(os.getpid()) if pid not in before]
+                            for pid in process.descendants(os.getpid()) if pid not in before]
         close(place)
         seen["folders"] = [str(place.folder)] if place.folder.exists() else []
+        traces.runs += 1
         for what, names in seen.items():
             if names:
-                found.setdefault(what, []).extend(names)
+                traces.left.setdefault(what, []).extend(names)
 
     sandbox.Place.close = looked_at
     try:
-        yield found
+        yield traces
     finally:
         sandbox.Place.close = close
 
 
 # -------------------------------------------------------- the process itself
+
+
+@contextlib.contextmanager
+def _without_valgrind():
+    run_lab = run.run_lab
+
+    def quick(*args, **options):
+        return run_lab(*args, **{**options, "quick": True})
+
+    run.run_lab = quick
+    try:
+        yield
+    finally:
+        run.run_lab = run_lab
 
 
 def _grade(job: dict) -> dict:
@@ -202,9 +223,11 @@ def _grade(job: dict) -> dict:
     out, report = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), None
     Path(job["report"]).unlink(missing_ok=True)
     start = time.monotonic()
-    with noted_traces() as left, contextlib.redirect_stdout(out), \
-            contextlib.redirect_stderr(out):
+    with contextlib.ExitStack() as stack, noted_traces() as traces, \
+            contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         try:
+            if job["quick"]:
+                stack.enter_context(_without_valgrind())
             status = cli.main(job["argv"])
         except SystemExit as end:
             status = end.code
@@ -218,7 +241,7 @@ def _grade(job: dict) -> dict:
         pass
     out.flush()
     text = out.buffer.getvalue().decode(out.encoding)
-    return {"status": status, "out": text, "report": report, "left": left,
+    return {"status": status, "out": text, "report": report, "left": traces.left,
             "wall_s": time.monotonic() - start}
 
 
