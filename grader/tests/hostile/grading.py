@@ -186,8 +186,10 @@ def noted_traces():
         seen = {} if place.uid is None else traces_of(place.uid, set(), place.folder)
         seen["children"] = [f"{pid} {_command(pid)}"
                             for pid in process.descendants(os.getpid()) if pid not in before]
-        close(place)
+        # As close() does it, and before another run can take the name.
+        process.remove_tree(str(place.folder))
         seen["folders"] = [str(place.folder)] if place.folder.exists() else []
+        close(place)
         traces.runs += 1
         for what, names in seen.items():
             if names:
