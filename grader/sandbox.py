@@ -397,8 +397,8 @@ class Place:
         namespaces most of that is a file system of a limited size.)"""
         files = size = 0
         for name in ("tmp", "vg"):
-            for folder, _, names in os.walk(self.folder / name):
-                files += 1 + len(names)
+            for folder, folders, names in os.walk(self.folder / name):
+                files += len(folders) + len(names)
                 for file in names if files <= _MOST_FILES else ():
                     try:
                         size += os.lstat(f"{folder}/{file}").st_blocks * 512
