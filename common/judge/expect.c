@@ -27,8 +27,42 @@ void fail_expected(const char *file, int line, const char *expected,
     test_fail(FAILED, NULL, "expected: %s\nseen: %s", expected, text);
 }
 
+/*
+ * What the test itself does with the other end of a pipe or socket, or with a
+ * queue, fails when the student's program is gone, has closed it, or has
+ * removed it.
+ */
+static void fail_if_it_was_the_program(int error, const char *what)
+{
+    static const int errors[] = {EPIPE, ECONNRESET, ECONNREFUSED, ENOTCONN,
+                                 EIDRM};
+    static const struct kit_test *asked; /* what is asked may fail itself */
+    bool of_other_end = false;
+
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+        of_other_end = of_other_end || errors[i] == error;
+    if (asked == test.is || !of_other_end || test.subjects == NULL)
+        return;
+    asked = test.is;
+    for (struct subject *s = test.subjects; s != NULL; s = s->next) {
+        if (s->inspected || s->done)
+            continue;
+        (await_asleep)(s); /* descriptors close before an end can be seen */
+        if (s->ended && !s->done)
+            fail_ended(s, "your program goes on while the test needs it");
+    }
+    test_fail(FAILED, NULL,
+              "expected: the other end is there as long as the test uses it\n"
+              "seen: your program has closed or removed it: %s (%s)",
+              what, errno_name(error));
+}
+
 void fail_broken(const char *file, int line, const char *what)
 {
+    int error = errno;
+
+    fail_if_it_was_the_program(error, what);
+    errno = error;
     test_fail(BROKEN, NULL,
               "the kit or the machine is at fault, not your code: %s:%d: %s "
               "(%s)",

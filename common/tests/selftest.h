@@ -58,6 +58,8 @@ int overflow_stack(int depth);
 int child_crashes(void);
 int end_process(int status, bool at_once);
 int write_to_nobody(int fd);
+enum { LEAVE_BY_EXIT, LEAVE_BY_KILL, LEAVE_BY_CLOSE };
+int leave_alone(int fd, int how);
 int forget_exit(void); /* its child returns as well */
 int kill_parent(void);
 int kill_everybody(void);

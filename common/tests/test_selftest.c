@@ -1510,6 +1510,49 @@ SCENARIO(fine)
 {
 }
 
+SCENARIO(leave_the_test_alone)
+{
+    CALL("ret", leave_alone(given_fd("fd"), (int)given_int("how")));
+}
+
+#ifdef KIT_JUDGE
+static void require_the_other_end(int how, enum status status)
+{
+    int fds[2];
+
+    new_socketpair(fds);
+    await_still(START(leave_the_test_alone, FD("fd", fds[1]), INT("how", how)));
+    FAILS(status, REQUIRE(send(fds[0], "x", 1, MSG_NOSIGNAL) == 1));
+}
+#endif
+
+TEST(hostile, an_other_end_that_has_exited_is_not_the_kits_fault)
+{
+#ifdef KIT_JUDGE
+    require_the_other_end(LEAVE_BY_EXIT, CRASHED);
+    says("expected: your program goes on while the test needs it");
+    says("with exit status 7");
+#endif
+}
+
+TEST(hostile, an_other_end_that_was_killed_is_not_the_kits_fault)
+{
+#ifdef KIT_JUDGE
+    require_the_other_end(LEAVE_BY_KILL, CRASHED);
+    says("ended by SIGKILL");
+#endif
+}
+
+TEST(hostile, an_other_end_that_was_closed_is_not_the_kits_fault)
+{
+#ifdef KIT_JUDGE
+    require_the_other_end(LEAVE_BY_CLOSE, FAILED);
+    says("seen: your program has closed or removed it: send(");
+    says("(EPIPE)");
+    FAILS(BROKEN, REQUIRE(chdir("/no/such/folder") == 0));
+#endif
+}
+
 TEST(hostile, a_scenario_that_is_not_there_is_the_kits_fault)
 {
 #ifdef KIT_JUDGE

@@ -84,6 +84,29 @@ def test_no_trick_pays(name, kind, lab, graders, submission):
     assert faults(trick, graded, kind) == [], graded.out
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", (
+    "changes_limits_of_others", "fork_bomb", "kills_all_but_itself", "queues",
+    "rewrites_the_kit", "stops_all", "writes_into_processes"))
+def test_the_other_labs_keep_their_points(name, kind, graders, submission):
+    """Graded beside it, by one grader and, without isolation, by one user."""
+    if kind == "none" and not ROOT and sandbox.lacking(sandbox.NONE):
+        pytest.skip("it could end the tests")
+    grader = graders(name, kind)
+    kit = discover.find_kit(grader.root)
+    other, first = discover.find_labs(kit, [4, 5])
+    hostile.write(kit, other, CORPUS[name], submission)
+    shutil.copytree(kit.root / "solutions" / first.id, submission / first.id)
+    graded = grader.grade(submission, kind,
+                          ["--lab", "4", "--lab", "5", "--jobs", "2"], quick=True)
+    cheat, right = graded.report["labs"]
+    assert cheat["score"] == 0
+    lost = [test["message"] for group in right["groups"] for test in group["tests"]
+            if test["status"] != "passed"]
+    assert lost == []
+    assert right["score"] == right["max"] - right["points"]["memory"]["max"]
+
+
 def options_for(name: str, kind: str, lab: Lab) -> List[str]:
     options = ["--lab", str(lab.number), "--jobs", "1"]
     if ALL:
