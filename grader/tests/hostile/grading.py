@@ -18,7 +18,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Collection, Dict, List, Optional, Sequence
 
 from grader import cli, discover, process, run, sandbox
 from grader.model import Kit
@@ -26,6 +26,8 @@ from grader.model import Kit
 # A user id that no account and no run has.
 FIRST_UID = 61000
 _LONGEST_S = 900
+# Folders that every user can write to.
+_PUBLIC = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Grader:
             for path in (self.home, self.home / "ipc-lab-kit"):
                 path.mkdir(exist_ok=True)
                 os.chown(path, uid, uid)
+        # What a test that was killed has left is not of a submission's.
+        self._known = {path for folder in _PUBLIC for path in files_of(folder, uid)}
         self._start()
 
     def _start(self) -> None:
@@ -105,7 +109,7 @@ class Grader:
             return Graded(status, "the grader itself was ended", None, {}, 0.0)
         answer = json.loads(line)
         if self.uid is not None:
-            answer["left"].update(traces_of(self.uid, {self._grader.pid}, self.home))
+            answer["left"].update(traces_of(self.uid, {self._grader.pid}, self._known))
             remove_traces(self.uid)
         return Graded(**answer)
 
@@ -119,7 +123,7 @@ class Grader:
 # ------------------------------------------------------------ what was left
 
 
-def traces_of(uid: int, known_pids: set, known_path: Optional[Path] = None
+def traces_of(uid: int, known_pids: set, known_paths: Collection[str] = ()
               ) -> Dict[str, List[str]]:
     """Processes, IPC objects and files of a user id."""
     found = {
@@ -128,9 +132,8 @@ def traces_of(uid: int, known_pids: set, known_path: Optional[Path] = None
         "objects": [f"{kind} {key}" for kind, column in (
             ("shm", "shmid"), ("sem", "semid"), ("msg", "msqid"))
             for key in run._sysv_objects(kind, column, uid)],
-        "files": [path for folder in ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue",
-                                      "/run/lock")
-                  for path in files_of(folder, uid) if path != str(known_path)],
+        "files": [path for folder in _PUBLIC
+                  for path in files_of(folder, uid) if path not in known_paths],
     }
     return {what: names for what, names in found.items() if names}
 
@@ -156,7 +159,7 @@ def _command(pid: int) -> str:
         return "?"
 
 
-def files_of(folder: str, uid: int) -> List[str]:
+def files_of(folder: str, uid: Optional[int]) -> List[str]:
     found = []
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         path = f"{folder}/{name}"
@@ -183,7 +186,8 @@ def noted_traces():
     close = sandbox.Place.close
 
     def looked_at(place: sandbox.Place) -> None:
-        seen = {} if place.uid is None else traces_of(place.uid, set(), place.folder)
+        seen = {} if place.uid is None else traces_of(place.uid, set(),
+                                                              {str(place.folder)})
         seen["children"] = [f"{pid} {_command(pid)}"
                             for pid in process.descendants(os.getpid()) if pid not in before]
         # As close() does it, and before another run can take the name.
