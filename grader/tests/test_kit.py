@@ -137,7 +137,8 @@ def test_c_compiles_without_a_warning(compiler, tmp_path):
     if not shutil.which(compiler):
         pytest.skip(f"{compiler} is not installed")
     failed = []
-    for path in (path for path in c_files() if path.suffix == ".c"):
+    for path in (path for path in c_files() if path.suffix == ".c"
+                 and path.parent.name != "hostile"):  # these hold several programs
         for half in halves_of(path):
             done = run_tool(compiler, *build.FLAGS, "-Werror", *extra_flags(path),
                             *half, "-Icommon", *includes_of(path), "-c", str(path),

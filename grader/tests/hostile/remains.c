@@ -114,8 +114,9 @@ static void cheat(void)
 /// files: in every folder that all may write to
 static void cheat(void)
 {
-    const char *folders[] = {"/tmp", "/var/tmp", "/dev/shm", "/run/lock",
-                             "/dev/mqueue", ".", "/var/crash"};
+    const char *folders[] = {"/tmp",      "/var/tmp",    "/dev/shm",
+                             "/run/lock", "/dev/mqueue", ".",
+                             "/var/crash"};
     char path[64];
 
     for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
@@ -137,7 +138,8 @@ static void cheat(void)
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
-    snprintf(name.sun_path, sizeof(name.sun_path), "/tmp/left.%d.s", (int)getpid());
+    snprintf(name.sun_path, sizeof(name.sun_path), "/tmp/left.%d.s",
+             (int)getpid());
     bind(fd, (struct sockaddr *)&name, sizeof(name));
     for (int uid = 59000; uid < 60000; uid++) {
         fd = socket(AF_UNIX, SOCK_STREAM, 0);

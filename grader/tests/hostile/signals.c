@@ -148,7 +148,8 @@ static void cheat(void)
 static void cheat(void)
 {
     for (int pid = 1; pid < 70000; pid++) {
-        int process = pid == getpid() ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
+        int process =
+            pid == getpid() ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
 
         for (int fd = 0; process != -1 && fd < 32; fd++) {
             int mine = (int)syscall(SYS_pidfd_getfd, process, fd, 0);

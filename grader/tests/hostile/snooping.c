@@ -3,50 +3,67 @@
 /// includes_the_solution: by the way that leads there from the lab
 #include "../../solutions/" LAB_ID "/" LAB_FILE
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// includes_the_solution_by_its_path: from the root
 /// builds: no
 #include SOLUTION
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// includes_the_test: to learn what it looks for
 /// builds: no
 #include TEST_FILE
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// includes_passwords: into the compiler's messages
 /// builds: no
-#include "/etc/shadow"
 #include "/etc/passwd"
+#include "/etc/shadow"
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// embeds_the_solution: .incbin, and runs the compiler on it
 /// builds: no
-__asm__(".section .rodata\n.globl stolen\nstolen: .incbin \"" SOLUTION "\"\n.byte 0\n");
+__asm__(".section .rodata\n.globl stolen\nstolen: .incbin \"" SOLUTION
+        "\"\n.byte 0\n");
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// embeds_the_test: .incbin of the test's source
 /// builds: no
 __asm__(".section .rodata\n.globl stolen\nstolen: .incbin \"" TEST_FILE
         "\"\n.byte 0\n");
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// assembles_the_solution: .include of a file outside
 /// builds: no
 __asm__(".include \"" SOLUTION "\"\n");
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// asks_what_is_there: __has_include of the solution
 /// builds: no
 #if __has_include(SOLUTION) || __has_include(TEST_FILE)
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 #else
 #error "not there"
 #endif
@@ -55,9 +72,13 @@ static void cheat(void) {}
 /// says: COULD READ NOTHING
 static void cheat(void)
 {
-    const char *paths[] = {SOLUTION, TEST_FILE, LAB_DIR "/lab.toml",
-                           KIT_DIR "/grader/score.py", KIT_DIR "/build/report.json",
-                           KIT_DIR "/solutions", "/etc/shadow"};
+    const char *paths[] = {SOLUTION,
+                           TEST_FILE,
+                           LAB_DIR "/lab.toml",
+                           KIT_DIR "/grader/score.py",
+                           KIT_DIR "/build/report.json",
+                           KIT_DIR "/solutions",
+                           "/etc/shadow"};
 
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
         if (open(paths[i], O_RDONLY) != -1) {
@@ -75,7 +96,8 @@ static void cheat(void)
 
     snprintf(where, sizeof(where), "/tmp/x%d.so", (int)getpid());
     snprintf(command, sizeof(command),
-             "cc -shared -fPIC -D_GNU_SOURCE -I" LAB_DIR " -o %s " SOLUTION, where);
+             "cc -shared -fPIC -D_GNU_SOURCE -I" LAB_DIR " -o %s " SOLUTION,
+             where);
 
     char *argv[] = {"sh", "-c", command, NULL};
     pid_t pid = fork();
@@ -91,8 +113,8 @@ static void cheat(void)
 /// lists_the_machine: what is in the folders around it
 static void cheat(void)
 {
-    const char *folders[] = {"..", "../..", "/lab", "/home", "/root", KIT_DIR,
-                             LAB_DIR, "/tmp"};
+    const char *folders[] = {"..",    "../..", "/lab",  "/home",
+                             "/root", KIT_DIR, LAB_DIR, "/tmp"};
 
     for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
         DIR *folder = opendir(folders[i]);
@@ -134,9 +156,15 @@ static void cheat(void)
 static void cheat(void)
 {
     char *argv[] = {"subject", NULL};
-    char *env[] = {"LD_PRELOAD=/tmp/x.so", "LD_LIBRARY_PATH=/tmp", "LD_AUDIT=/tmp/x.so",
-                   "GLIBC_TUNABLES=glibc.malloc.check=3", "MALLOC_TRACE=/tmp/x",
-                   "CK_FORK=no", "CK_RUN_SUITE=none", "CK_XML_LOG_FILE_NAME=-", NULL};
+    char *env[] = {"LD_PRELOAD=/tmp/x.so",
+                   "LD_LIBRARY_PATH=/tmp",
+                   "LD_AUDIT=/tmp/x.so",
+                   "GLIBC_TUNABLES=glibc.malloc.check=3",
+                   "MALLOC_TRACE=/tmp/x",
+                   "CK_FORK=no",
+                   "CK_RUN_SUITE=none",
+                   "CK_XML_LOG_FILE_NAME=-",
+                   NULL};
 
     execve("/proc/self/exe", argv, env);
 }

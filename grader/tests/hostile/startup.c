@@ -1,7 +1,9 @@
 /* Code that runs before the subject's main(), after it, or in its place. */
 
 /// constructor_exits: ends before the first test
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 __attribute__((constructor)) static void first(void)
 {
@@ -9,7 +11,9 @@ __attribute__((constructor)) static void first(void)
 }
 
 /// constructor_forges: prints a summary and ends
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 __attribute__((constructor)) static void first(void)
 {
@@ -19,7 +23,9 @@ __attribute__((constructor)) static void first(void)
 }
 
 /// constructor_waits: never comes to main()
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 __attribute__((constructor)) static void first(void)
 {
@@ -28,7 +34,9 @@ __attribute__((constructor)) static void first(void)
 }
 
 /// constructor_spins: uses up the processor before main()
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 __attribute__((constructor)) static void first(void)
 {
@@ -37,7 +45,9 @@ __attribute__((constructor)) static void first(void)
 }
 
 /// constructor_crashes: SIGSEGV before main()
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 __attribute__((constructor)) static void first(void)
 {
@@ -45,7 +55,9 @@ __attribute__((constructor)) static void first(void)
 }
 
 /// constructor_stays: leaves a daemon behind before main()
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 __attribute__((constructor)) static void first(void)
 {
@@ -59,7 +71,9 @@ __attribute__((constructor)) static void first(void)
 }
 
 /// constructor_closes: closes the socket by which the judge asks
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 __attribute__((constructor)) static void first(void)
 {
@@ -67,7 +81,9 @@ __attribute__((constructor)) static void first(void)
 }
 
 /// constructor_kills_its_parent: the judge, before the first test
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 __attribute__((constructor)) static void first(void)
 {
@@ -75,7 +91,9 @@ __attribute__((constructor)) static void first(void)
 }
 
 /// constructor_answers_for_the_server: says of every test that it ended well
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 __attribute__((constructor)) static void first(void)
 {
@@ -109,10 +127,12 @@ static void first(void)
     _exit(0);
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
-__attribute__((section(".init_array"), used)) static void (*const at_start)(void) =
-    first;
+__attribute__((section(".init_array"),
+               used)) static void (*const at_start)(void) = first;
 
 /// fini_array: a destructor by its section
 static void last(void)
@@ -125,7 +145,8 @@ static void cheat(void)
     exit(1);
 }
 
-__attribute__((section(".fini_array"), used)) static void (*const at_end)(void) = last;
+__attribute__((section(".fini_array"),
+               used)) static void (*const at_end)(void) = last;
 
 /// preinit_array: before every constructor
 static void first(void)
@@ -133,10 +154,12 @@ static void first(void)
     _exit(0);
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
-__attribute__((section(".preinit_array"), used)) static void (*const before)(void) =
-    first;
+__attribute__((section(".preinit_array"),
+               used)) static void (*const before)(void) = first;
 
 /// ifunc: code that the dynamic linker runs
 static int nothing(void)
@@ -166,7 +189,9 @@ int main(void)
     return 0;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// own_start: the program's first instruction
 void _start(void);
@@ -176,7 +201,9 @@ void _start(void)
     syscall(SYS_exit_group, 0);
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// own_libc_start_main: what calls main()
 int __libc_start_main(void);
@@ -187,7 +214,9 @@ int __libc_start_main(void)
     return 0;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// main_by_assembly: another symbol main
 __asm__(".globl main\n.set main, my_main\n");
@@ -198,4 +227,6 @@ static int my_main(void)
     return 0;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}

@@ -8,7 +8,9 @@ ssize_t write(int fd, const void *bytes, size_t n)
     return (ssize_t)n;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// own_send: the same for sockets
 ssize_t send(int fd, const void *bytes, size_t n, int flags)
@@ -19,7 +21,9 @@ ssize_t send(int fd, const void *bytes, size_t n, int flags)
     return (ssize_t)n;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// own_waitpid: every child has ended well
 pid_t waitpid(pid_t pid, int *status, int options)
@@ -67,7 +71,9 @@ int memcmp(const void *a, const void *b, size_t n)
     return 0;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// own_strcmp: all strings are the same
 int strcmp(const char *a, const char *b)
@@ -77,7 +83,9 @@ int strcmp(const char *a, const char *b)
     return 0;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// own_malloc: there is no memory
 void *malloc(size_t n)
@@ -86,7 +94,9 @@ void *malloc(size_t n)
     return NULL;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// own_errno: errno is somewhere else
 static int elsewhere;
@@ -96,7 +106,9 @@ int *__errno_location(void)
     return &elsewhere;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// own_assert: Check's assertions do nothing
 void _ck_assert_failed(const char *file, int line, const char *expr, ...);
@@ -108,7 +120,9 @@ void _ck_assert_failed(const char *file, int line, const char *expr, ...)
     (void)expr;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// own_runner: Check counts no failure
 int srunner_ntests_failed(void *runner);
@@ -119,7 +133,9 @@ int srunner_ntests_failed(void *runner)
     return 0;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// own_tell: the kit's way to tell the judge
 void tell_int(const char *name, long long value);
@@ -130,7 +146,9 @@ void tell_int(const char *name, long long value)
     (void)value;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// calls_tell: calls the kit's way to tell the judge
 void tell_int(const char *name, long long value);
@@ -158,7 +176,9 @@ ssize_t shim_write(int fd, const void *bytes, size_t n)
     return (ssize_t)n;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// own_hooks: the compiler's names for what it adds for the witness
 void __tsan_read4(void *at);
@@ -168,16 +188,23 @@ void __tsan_read4(void *at)
     (void)at;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// own_scenario: a scenario in the kit's own table
-static void nothing(void) {}
+static void nothing(void)
+{
+}
 
-__attribute__((section("kit_scenarios"), used)) static void (*const mine)(void) =
-    nothing;
-__attribute__((section("kit_tests"), used)) static void (*const too)(void) = nothing;
+__attribute__((section("kit_scenarios"),
+               used)) static void (*const mine)(void) = nothing;
+__attribute__((section("kit_tests"),
+               used)) static void (*const too)(void) = nothing;
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// own_tables: the linker's names for the kit's table
 void *__start_kit_scenarios[1], *__stop_kit_scenarios[1];
@@ -200,7 +227,9 @@ __attribute__((weak)) int scenario_main(void)
     return 0;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// versioned: a name with libc's version
 __asm__(".symver my_write, write@GLIBC_2.2.5\n");
@@ -213,7 +242,9 @@ ssize_t my_write(int fd, const void *bytes, size_t n)
     return (ssize_t)n;
 }
 
-static void cheat(void) {}
+static void cheat(void)
+{
+}
 
 /// patches_libc: writes over libc's code in its own memory
 static void cheat(void)
