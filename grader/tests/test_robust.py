@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from grader import process, sandbox
+from grader import build, process, sandbox
 from grader.tests.conftest import FIXTURES, ROOT
 from grader.tests.hostile import grading
 from grader.tests.students import HONEST
@@ -37,8 +38,16 @@ def place():
 
 
 @pytest.fixture
-def kit(place):
+def new_kit(place):
     return make_kit(place / "kit")
+
+
+@pytest.fixture
+def kit(new_kit, tiny_kit, tiny_lab):
+    """One that has been used before."""
+    build.build_kit_parts(tiny_kit, tiny_lab)
+    grading.copy_cache(tiny_kit, new_kit / "build")
+    return new_kit
 
 
 def make_kit(root: Path) -> Path:
@@ -99,22 +108,22 @@ def test_a_path_with_spaces_and_other_letters(place):
 
 
 @needs_root
-def test_a_kit_that_may_not_be_written_to(kit, place):
+def test_a_kit_that_may_not_be_written_to(new_kit, place):
     """As one for everybody: what is generated goes to the user's cache."""
-    before = sorted(kit.rglob("*"))
+    before = sorted(new_kit.rglob("*"))
     home = writable(place / "home", USER)
-    assert score(kit, uid=USER, env={"HOME": home}, cwd=home) == 100
-    assert sorted(kit.rglob("*")) == before
+    assert score(new_kit, uid=USER, env={"HOME": home}, cwd=home) == 100
+    assert sorted(new_kit.rglob("*")) == before
     assert len(list((place / "home" / ".cache" / "ipc-lab-kit").iterdir())) == 1
 
 
 @needs_root
-def test_no_home_and_no_name(kit, place):
+def test_no_home_and_no_name(new_kit, place):
     """A user id without an account, as containers have them."""
     cache = Path(f"/tmp/ipc-lab-kit-cache-{USER}")
     try:
         cwd = writable(place / "work", USER)
-        assert score(kit, uid=USER, cwd=cwd) == 100
+        assert score(new_kit, uid=USER, cwd=cwd) == 100
         assert cache.is_dir() and cache.stat().st_mode & 0o077 == 0
     finally:
         shutil.rmtree(cache, ignore_errors=True)
@@ -137,8 +146,8 @@ def test_a_cache_that_somebody_else_has_made_is_not_used(kit, place):
 
 
 @pytest.mark.parametrize("kind", ("auto", "uid", "none") if AS_ROOT else ("auto", "none"))
-def test_a_umask_that_hides_everything(kit, kind):
-    assert score(kit, "--isolation", kind, umask=0o077) == 100
+def test_a_umask_that_hides_everything(new_kit, kind):
+    assert score(new_kit, "--isolation", kind, umask=0o077) == 100
 
 
 @pytest.mark.parametrize("env", (
@@ -161,12 +170,12 @@ def test_output_that_nobody_reads(kit):
 # -------------------------------------------------------------- several at once
 
 
-def test_graders_at_once_on_a_new_kit(kit, place):
+def test_graders_at_once_on_a_new_kit(new_kit, place):
     """Each makes the cache, or waits for it; none takes another's user id."""
     procs = []
     for n in range(4):
         (place / str(n)).mkdir()
-        procs.append(start(kit, cwd=str(place / str(n))))
+        procs.append(start(new_kit, cwd=str(place / str(n))))
     for n, proc in enumerate(procs):
         status, out = finish(proc)
         assert status == 0, out
@@ -185,8 +194,8 @@ def _on_small_disk(folder: Path, size: str):
 
 @needs_root
 @pytest.mark.parametrize("where", ("build", "tmp"))
-def test_a_full_disk_is_a_clear_error(kit, where):
-    folder = kit / "build" if where == "build" else Path("/tmp/.")
+def test_a_full_disk_is_a_clear_error(new_kit, where):
+    folder = new_kit / "build" if where == "build" else Path("/tmp/.")
     folder.mkdir(exist_ok=True)
     if where == "tmp":
         kit_elsewhere = Path("/var/tmp") / f"robust-{os.getpid()}"
@@ -196,7 +205,7 @@ def test_a_full_disk_is_a_clear_error(kit, where):
         finally:
             shutil.rmtree(kit_elsewhere, ignore_errors=True)
     else:
-        status, out = finish(start(kit, before=_on_small_disk(folder, "64k")))
+        status, out = finish(start(new_kit, before=_on_small_disk(folder, "64k")))
     assert status == 2, out
     assert "No space left on device" in out or "no space left" in out.lower()
     assert "Traceback" not in out
@@ -244,10 +253,13 @@ def judges_of(proc) -> list:
                                     signal.SIGKILL))
 def test_an_interrupted_grader_leaves_nothing(kit, place, kind, number):
     """Of SIGKILL, nothing after the next run."""
-    hangs = submission(place / "hangs", HONEST["daemon"].source.replace(
-        "wait(NULL);", "wait(NULL); for (;;) usleep(1000);"))
+    size = random.SystemRandom().randrange(1 << 20, 1 << 24)  # its name, as it were
+    hangs = submission(place / "hangs", "#include <sys/shm.h>\n" + HONEST[
+        "daemon"].source.replace("wait(NULL);", "wait(NULL); "
+        f"shmget(IPC_PRIVATE, {size}, 0600); for (;;) usleep(1000);"))
     proc = start(kit, "--isolation", kind, folder=hangs)
     wait_for(lambda: judges_of(proc))
+    wait_for(lambda: kind == "auto" or has_segment(size))
     folders = [path for path in run_folders() if os.readlink(
         f"/proc/{judges_of(proc)[0]}/exe").startswith(("/lab/", str(path)))]
     below = process.descendants(proc.pid)
@@ -260,6 +272,11 @@ def test_an_interrupted_grader_leaves_nothing(kit, place, kind, number):
         assert "Traceback" not in out
     wait_for(lambda: not any(is_alive(pid) for pid in below))
     assert kind == "auto" or not any(path.exists() for path in folders)
+    assert not has_segment(size)
+
+
+def has_segment(size: int) -> bool:
+    return f" {size} " in Path("/proc/sysvipc/shm").read_text()
 
 
 def run_folders():
