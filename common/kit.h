@@ -72,7 +72,7 @@ int given_fd(const char *name);
 long long given_int(const char *name);
 const char *given_str(const char *name);
 const void *given_bytes(const char *name, size_t *size_bytes);
-/* Maps the memory of SHARE() at an address of this process's own. */
+/* The memory of SHARE(), at an address of this process's own. */
 void *given_shared(const char *name, size_t *size_bytes);
 
 /* Tells the judge a value.  Any process of the scenario may, forked ones
@@ -94,6 +94,17 @@ void *call_ptr(const char *name, const char *text, const void *value);
 
 /* Blocks until the test says let_go(s, name). */
 void wait_for(const char *name);
+
+/*
+ * A small case for explore(): processes that do little, to be run in every
+ * order of their steps.  run_schedules() is the scenario's last call.
+ */
+struct small_case {
+    void (*prepare)(void);  /* before each schedule; NULL: nothing to do */
+    void (*roles[4])(void); /* up to four, each in a process of its own */
+    void (*check)(void);    /* after each: tells what is to be judged */
+};
+void run_schedules(const struct small_case *c);
 
 /*
  * A program to be executed by the student's code (pipe_capture and the like):
@@ -328,6 +339,23 @@ bool witnessed(void);
 void expect_no_race(void);
 
 /*
+ * Runs the small case of the scenario s, which calls run_schedules(), in every
+ * schedule of at most so many preemptions: the steps are the accesses of the
+ * student's code to shared memory and its calls that synchronize.  Where it has no witness, the processes run at once, in no order
+ * and one time.  In none may there be a race, a wait without end, or what
+ * check() finds wrong with the values that were told.  A failure comes with
+ * the schedule.
+ */
+struct exploration {
+    unsigned preemptions; /* of a role that could have gone on */
+    unsigned deaths;      /* of roles, by SIGKILL before any of their steps */
+    unsigned drawn;       /* further schedules, without that bound, by seed */
+    bool buffered; /* all once more, where stores weaker than seq_cst wait */
+    void (*check)(struct subject *s, unsigned deaths); /* or NULL */
+};
+void explore(struct subject *s, const struct exploration *e);
+
+/*
  * Things to hand over.  All are the judge's, closed or removed at the end of
  * the test.  Descriptors are close-on-exec.
  */
@@ -412,6 +440,7 @@ void note_place(const char *file, int line);
 #define expect_not_called(...) KIT_HERE((expect_not_called)(__VA_ARGS__))
 #define expect_alone(o)        KIT_HERE((expect_alone)(o))
 #define expect_no_race()       KIT_HERE((expect_no_race)())
+#define explore(...)           KIT_HERE((explore)(__VA_ARGS__))
 #define call_argument(...)     KIT_HERE((call_argument)(__VA_ARGS__))
 #define call_result(...)       KIT_HERE((call_result)(__VA_ARGS__))
 #define peer_write(...)        KIT_HERE((peer_write)(__VA_ARGS__))

@@ -11,7 +11,8 @@
  *    several processes never mix;
  *  - the area (a memfd mapped by both, one a scenario): gates that the judge
  *    opens, faults that it has planned, and the log of the calls made;
- *  - the list of objects made (a memfd, one a run);
+ *  - the list of objects made (a memfd, one a run), and its journal, a file that
+ *    only grows, for who cleans up after a judge that was killed;
  *  - the list of accesses to shared memory (a memfd, one a run, emptied for
  *    each test).
  * All of it can be forged by the student's code.  The judge therefore checks
@@ -33,17 +34,20 @@ enum {
     TEXT_BYTES = 200,    /* the text of a call, with its null byte */
     CHUNK_BYTES = 32768, /* the payload of one record */
     PARCEL_FDS = 16,     /* descriptors handed over by a test at most */
-    FIXED_FDS = 6, /* first: channel, area, parcel, output, made, witness */
-    FIRST_GIVEN_FD = 3, /* where handed over descriptors appear */
-    LAST_LOW_FD = 63,   /* below: kept free for the scenario */
-    FIRST_KIT_FD = 500, /* the runtime's own descriptors live above this */
+    FIXED_FDS = 7,       /* first: channel, area, parcel, output, made, witness,
+                    * journal */
+    FIRST_GIVEN_FD = 3,  /* where handed over descriptors appear */
+    LAST_LOW_FD = 63,    /* below: kept free for the scenario */
+    FIRST_KIT_FD = 500,  /* the runtime's own descriptors live above this */
     GATES = 64,
     FAULTS = 16,
     OBJECT_BYTES = 48, /* the name of an IPC object, with its null byte */
     LOGGED_CALLS = 4096,
     LOGGED_ARGS = 6,
     MADE_OBJECTS = 4096,
-    WITNESSED_EVENTS = 1 << 17
+    WITNESSED_EVENTS = 1 << 17,
+    CHOICES = 12, /* in a schedule */
+    STEPS = 1500
 };
 
 /* Judge to fork server, with FIXED_FDS + nfds descriptors. */
@@ -172,6 +176,7 @@ static inline int event_stores(int kind)
 #define SPACE_SYSV_QUEUE 0x8000000000000004u
 #define SPACE_ANONYMOUS  0x8000000000000005u
 #define SPACE_BIRTH      0x8000000000000006u /* of a child or a thread */
+#define SPACE_NAMES      0x8000000000000007u /* what a name or key stands for */
 
 struct event {
     uint64_t space, object, offset; /* of shared memory: device, inode */
@@ -186,9 +191,75 @@ struct event {
     atomic_uint complete; /* 1 once all of it is there */
 };
 
+/*
+ * A schedule of a small case: the judge writes who is to make which step, and
+ * the roles, processes that take turns, follow it and list their steps
+ * (subject/schedule.c, judge/explore.c).
+ */
+enum { NOBODY = -1, MOST_ROLES = 4, ROLE_DIES = 0x100 };
+#define SCHEDULE_ENDED "kit:schedule" /* told, with its number */
+
+struct choice {
+    uint32_t step; /* before this one, counted from 0 ... */
+    int32_t role;  /* ... this role goes on; with ROLE_DIES, is ended */
+};
+
+/* Kinds of steps, beside those of events up to EVENT_ATOMIC_RMW. */
+enum { STEP_CALL = 100, STEP_BEGIN };
+
+struct step {
+    uint64_t space, object, offset, place; /* as of an event */
+    uint32_t size_bytes;
+    int8_t role;
+    uint8_t kind, order;
+    uint8_t ready; /* roles that could have made a step instead, as bits */
+    uint8_t free;  /* the role of the step before could not have gone on */
+    uint8_t waits; /* the call would have blocked */
+    uint8_t dies;
+    char name[NAME_BYTES];
+};
+
+enum role_state {
+    ROLE_READY,
+    ROLE_BLOCKED,
+    ROLE_TIMED,   /* blocked in a call with a time-out */
+    ROLE_YIELDED, /* until somebody else has changed something */
+    ROLE_DONE,
+    ROLE_DEAD
+};
+
+struct role {
+    atomic_uint turn; /* a futex; 1: go on */
+    int32_t state, pid;
+    uint64_t space, object, offset; /* what it waits for */
+    uint32_t ticket;                /* the order of those who wait */
+    uint8_t kept; /* nothing but another role's call ends the wait */
+    uint8_t timed_out;
+};
+
+struct schedule {
+    /* by the judge */
+    atomic_uint go;  /* a futex; 1: run this one */
+    uint32_t number; /* of the schedule; 0: no more */
+    uint32_t nchoices;
+    struct choice choices[CHOICES];
+    uint64_t seed;     /* not 0: in place of choices */
+    uint32_t at_once;  /* no turns: the code is not instrumented */
+    uint32_t buffered; /* stores weaker than seq_cst wait in a buffer */
+    /* by the subject, whose code can write here: no number is believed */
+    atomic_uint explorer; /* a futex; 1: it has the turn */
+    uint32_t nroles, nsteps, idle_rounds, tickets;
+    uint32_t stuck, too_long, diverged, strays;
+    uint64_t effects;
+    struct role roles[MOST_ROLES];
+    struct step steps[STEPS];
+};
+
 struct witness {
     atomic_uint n; /* may exceed WITNESSED_EVENTS: the rest is not there */
+    atomic_uint unwatched; /* 1: there were more mappings than can be watched */
     struct event events[WITNESSED_EVENTS];
+    struct schedule schedule;
 };
 
 /*

@@ -200,6 +200,7 @@ class Outcome:
     leftovers: Tuple[Leftover, ...] = ()
     output: str = ""
     stub: str = ""  # of a test that is not started: the function to write
+    schedules: int = 0  # in which the test has run a small case
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ class Ended:
     pids: Tuple[int, ...]
     output: str
     stub: str
+    schedules: int
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def _ended(event: Dict[str, Any]) -> Ended:
     status = event.get("status")
     location = event.get("location")
     duration = event.get("duration_s")
+    schedules = event.get("schedules")
     return Ended(
         status if status in _STATUSES else BROKEN,
         text.one_line(location) if isinstance(location, str) and location else None,
@@ -138,6 +140,7 @@ def _ended(event: Dict[str, Any]) -> Ended:
         tuple(pid for pid in event.get("pids") or () if isinstance(pid, int)),
         text.clean(_bytes_joined(str(event.get("output") or "")), 4096, 40),
         text.one_line(str(event.get("stub") or ""), 64),
+        schedules if isinstance(schedules, int) and schedules >= 0 else 0,
     )
 
 
@@ -233,7 +236,7 @@ def _with_event(outcome: Outcome, ended: Optional[Ended]) -> Outcome:
         return outcome
     return replace(outcome, location=ended.location, duration_s=ended.duration_s,
                    leftovers=ended.leftovers, output=ended.output,
-                   stub=ended.stub)
+                   stub=ended.stub, schedules=ended.schedules)
 
 
 def split_message(message: str) -> Tuple[str, str, Tuple[str, ...]]:

@@ -17,7 +17,7 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Callable, Collection, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from grader import parse, process, text
 from grader.errors import KitError
@@ -43,6 +43,8 @@ _LOG_CAP = 16 << 20
 _VALGRIND_FILE_CAP = 4 << 20
 _VALGRIND_FILES = 2000
 _OBJECTS_AT_ONCE = 1000  # in one command line
+# System V objects: the file in /proc/sysvipc, its column, the option of ipcrm.
+SYSV = (("shm", "shmid", "-m"), ("msg", "msqid", "-q"), ("sem", "semid", "-s"))
 
 # (lab, name of the test that ended) as a run goes on
 Progress = Callable[[Lab, str], None]
@@ -199,7 +201,8 @@ def _judge_argv(plan: _Plan, pipes: Dict[str, int], skip: Sequence[str],
         for name in names:
             argv += [option, name]
     if place.isolation.kind == NONE:
-        argv.append("--shared")  # with the user's own objects and processes
+        # With the user's own objects and processes: what was made here is noted.
+        argv += ["--shared", "--journal", str(_begin_journal(place.folder))]
     subject = [place.path("out/subject")]
     if plan.build.witness and not valgrind:
         argv.append("--witness")
@@ -282,6 +285,7 @@ def sweep(place: Place) -> None:
         _sweep_uid(place.uid)
     elif place.isolation.kind == NONE:
         _sweep_children()
+        _remove_noted_objects(place.folder)
 
 
 def end_dead_runs() -> None:
@@ -290,6 +294,7 @@ def end_dead_runs() -> None:
         _end_programs_of(f"{folder.path}/")
         if folder.uid is not None:
             _sweep_uid(folder.uid)
+        _remove_noted_objects(folder.path)
         folder.remove()
 
 
@@ -315,18 +320,13 @@ def _sweep_uid(uid: int) -> None:
                 os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
                 pass
-    for kind, column, option in (("shm", "shmid", "-m"), ("msg", "msqid", "-q"),
-                                 ("sem", "semid", "-s")):
-        found = _sysv_objects(kind, column, uid)
-        for at in range(0, len(found), _OBJECTS_AT_ONCE):
-            words = [word for object_id in found[at:at + _OBJECTS_AT_ONCE]
-                     for word in (option, object_id)]
-            process.run(["ipcrm", *words], timeout_s=60, cwd="/", uid=uid)
+    for kind, column, option in SYSV:
+        remove_objects(option, sysv_objects(kind, column, uid), uid)
     for folder in ("/dev/shm", "/dev/mqueue", "/tmp", "/var/tmp", "/run/lock"):
-        _remove_files_of(Path(folder), uid)
+        remove_files_of(Path(folder), uid)
 
 
-def _sysv_objects(kind: str, column: str, uid: int) -> List[str]:
+def sysv_objects(kind: str, column: str, uid: int) -> List[str]:
     try:
         lines = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()
     except OSError:
@@ -339,7 +339,48 @@ def _sysv_objects(kind: str, column: str, uid: int) -> List[str]:
     return [row[ident] for row in rows if str(uid) in (row[owner], row[maker])]
 
 
-def _remove_files_of(folder: Path, uid: int) -> None:
+def remove_objects(option: str, ids: Sequence[str], uid: Optional[int] = None) -> None:
+    for at in range(0, len(ids), _OBJECTS_AT_ONCE):
+        words = [word for object_id in ids[at:at + _OBJECTS_AT_ONCE]
+                 for word in (option, object_id)]
+        process.run(["ipcrm", *words], timeout_s=60, cwd="/", uid=uid)
+
+
+# The judge's and the subject's notes of the IPC objects that they have made, for
+# a run that can't be told from others of its user.  Identifiers mean nothing
+# after the machine has been started anew.
+_JOURNAL, _LONGEST_JOURNAL = "journal", 1 << 20
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def _begin_journal(folder: Path) -> Path:
+    path = folder / _JOURNAL
+    if not path.exists():
+        path.write_bytes(_BOOT.read_bytes())
+    return path
+
+
+def _remove_noted_objects(folder: Path) -> None:
+    """Those that are still there, and this user's."""
+    try:
+        with open(folder / _JOURNAL, encoding="ascii", errors="replace") as journal:
+            boot, *notes = journal.read(_LONGEST_JOURNAL).splitlines()
+    except (OSError, ValueError):
+        return
+    if boot != _BOOT.read_text("ascii").strip():
+        return
+    noted = set(notes)
+    for kind, column, option in SYSV:
+        found = sysv_objects(kind, column, os.geteuid())
+        remove_objects(option, [i for i in found if f"{option[1]} {i}" in noted])
+    names = {note[1:] for note in noted if note[:1] == "/"}
+    names |= {f"sem.{name}" for name in names}
+    for shared in ("/dev/shm", "/dev/mqueue") if names else ():
+        remove_files_of(Path(shared), os.geteuid(), names)
+
+
+def remove_files_of(folder: Path, uid: int, names: Collection[str] = ()) -> None:
+    """The user's; with names, those alone."""
     try:
         entries = list(os.scandir(folder))
     except OSError:
@@ -347,6 +388,8 @@ def _remove_files_of(folder: Path, uid: int) -> None:
     for entry in entries:
         try:
             if entry.stat(follow_symlinks=False).st_uid != uid:
+                continue
+            if names and entry.name not in names:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 process.remove_tree(entry.path)

@@ -19,9 +19,11 @@ struct options {
     const char **sources; /* base names of the student's files, then NULL */
     int events_fd;
     bool valgrind;
-    bool witness; /* the student's object is instrumented */
-    bool debug;   /* no deadlines; gdb in the scenario's process */
-    bool shared;  /* objects of this uid may be somebody else's */
+    bool witness;        /* the student's object is instrumented */
+    bool debug;          /* no deadlines; gdb in the scenario's process */
+    bool shared;         /* objects of this uid may be somebody else's */
+    const char *journal; /* file for the IPC objects that the run makes, a line
+                          * each: "m 5" (or s, q), "/name"; or NULL */
 };
 extern struct options options;
 
@@ -45,6 +47,7 @@ struct test {
     enum status status;
     char location[160]; /* "pipes.c:42", or "" */
     char stub[64];      /* the function still to be written, or "" */
+    unsigned schedules; /* explored */
     char dir[64];       /* scratch directory, the scenarios' working one */
     const char *file;   /* of the verb that runs, for location */
     int line;
@@ -124,11 +127,22 @@ void subjects_end_all(void);
 void *sealed_memory(const char *name, size_t size, int *fd);
 /* The System V objects that this run has made. */
 struct made *objects_made(void);
+/* Notes an object by its id, or a name that a POSIX object may get. */
+void journal_add(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The accesses to shared memory in this test. */
 struct witness *witnessed_events(void);
 /* A line for the report of a hang, if a race is behind it perhaps (races.c). */
 void add_race(struct text *out);
 void witness_reset(void);
+
+/* ---- schedules (explore.c) ---- */
+
+/* For a failed test: the schedule that runs now, if one does. */
+void explore_add_schedule(struct text *t);
+void explore_forget(void);
+/* The lines "shm_sync.c:41" of steps (races.c). */
+enum { LINE_BYTES = 64 };
+void lines_of(const struct step *steps, size_t n, char lines[][LINE_BYTES]);
 void server_stop(void);
 pid_t server_pid(void);
 

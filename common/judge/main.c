@@ -113,8 +113,9 @@ static _Noreturn void usage(const char *why)
             "usage: judge --list\n"
             "       judge --events-fd N --xml PATH [--only TEST]... "
             "[--skip TEST]...\n"
-            "             [--source FILE]... [--shared] [--valgrind] "
-            "[--witness] [--debug]\n"
+            "             [--source FILE]... [--shared] [--journal FILE] "
+            "[--valgrind]\n"
+            "             [--witness] [--debug]\n"
             "             -- COMMAND... SUBJECT\n",
             why);
     exit(2);
@@ -143,6 +144,7 @@ static const char *read_options(int argc, char **argv, struct selection *sel)
         SKIP,
         SOURCE,
         SHARED,
+        JOURNAL,
         VALGRIND,
         WITNESS,
         DEBUG,
@@ -155,6 +157,7 @@ static const char *read_options(int argc, char **argv, struct selection *sel)
         {"skip", required_argument, NULL, SKIP},
         {"source", required_argument, NULL, SOURCE},
         {"shared", no_argument, NULL, SHARED},
+        {"journal", required_argument, NULL, JOURNAL},
         {"valgrind", no_argument, NULL, VALGRIND},
         {"witness", no_argument, NULL, WITNESS},
         {"debug", no_argument, NULL, DEBUG},
@@ -184,6 +187,9 @@ static const char *read_options(int argc, char **argv, struct selection *sel)
             break;
         case SHARED:
             options.shared = true;
+            break;
+        case JOURNAL:
+            options.journal = optarg;
             break;
         case VALGRIND:
             options.valgrind = true;

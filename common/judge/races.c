@@ -353,31 +353,55 @@ static void read_event(struct reading *r, const struct event *e)
 
 /* ---- the report --------------------------------------------------------- */
 
-/* The line "shm_sync.c:41" of an event. */
-static void line_of(const struct event *e, char *line, size_t size)
+/* A line of eu-addr2line's, "path:line:column" or "??:0". */
+static void read_line(FILE *output, char line[LINE_BYTES])
 {
-    char **subject = options.command, place[32], path[400];
+    char path[400], rest[400];
     int number;
+
+    if (fscanf(output, "%399[^:\n]:%d", path, &number) == 2 && number > 0) {
+        const char *slash = strrchr(path, '/');
+
+        snprintf(line, LINE_BYTES, "%.40s:%d", slash != NULL ? slash + 1 : path,
+                 number);
+    }
+    if (fgets(rest, sizeof(rest), output) == NULL)
+        return;
+}
+
+void lines_of(const struct step *steps, size_t n, char lines[][LINE_BYTES])
+{
+    char **subject = options.command, **argv = calloc(n + 4, sizeof(*argv));
     pid_t tool;
 
     while (subject[1] != NULL)
         subject++;
-    snprintf(place, sizeof(place), "0x%llx", (unsigned long long)e->place);
-    snprintf(line, size, "an unknown line");
-
-    FILE *output =
-        tool_begin(&tool, (char *[]){(char *)"eu-addr2line", (char *)"-e",
-                                     *subject, place, NULL});
-
-    if (output == NULL)
-        return;
-    if (fscanf(output, "%399[^:\n]:%d", path, &number) == 2) {
-        const char *slash = strrchr(path, '/');
-
-        snprintf(line, size, "%.60s:%d", slash != NULL ? slash + 1 : path,
-                 number);
+    REQUIRE(argv != NULL);
+    argv[0] = (char *)"eu-addr2line";
+    argv[1] = (char *)"-e";
+    argv[2] = *subject;
+    for (size_t i = 0; i < n; i++) {
+        REQUIRE(asprintf(&argv[3 + i], "0x%llx",
+                         (unsigned long long)steps[i].place) != -1);
+        snprintf(lines[i], LINE_BYTES, "an unknown line");
     }
-    tool_end(tool, output);
+
+    FILE *output = tool_begin(&tool, argv);
+
+    for (size_t i = 0; i < n && output != NULL; i++)
+        read_line(output, lines[i]);
+    if (output != NULL)
+        tool_end(tool, output);
+    for (size_t i = 0; i < n; i++)
+        free(argv[3 + i]);
+    free(argv);
+}
+
+static void line_of(const struct event *e, char line[LINE_BYTES])
+{
+    struct step step = {.place = e->place};
+
+    lines_of(&step, 1, (char(*)[LINE_BYTES])line);
 }
 
 static void add_memory(struct text *t, const struct event *e)
@@ -395,10 +419,10 @@ static void add_memory(struct text *t, const struct event *e)
 static void add_accesses(struct text *t, const struct event *a,
                          const struct event *b)
 {
-    char first[80], second[80];
+    char first[LINE_BYTES], second[LINE_BYTES];
 
-    line_of(a, first, sizeof(first));
-    line_of(b, second, sizeof(second));
+    line_of(a, first);
+    line_of(b, second);
     text_add(t, "nothing orders these two: %s in pid %d %s ", first,
              (int)a->pid, event_stores(a->kind) ? "writes" : "reads");
     add_memory(t, a);
@@ -412,11 +436,11 @@ static void add_accesses(struct text *t, const struct event *a,
 
 static _Noreturn void fail_race(const struct reading *r)
 {
-    char second[80];
+    char second[LINE_BYTES];
     struct text t = {0};
     static char kept[1000];
 
-    line_of(r->second, second, sizeof(second));
+    line_of(r->second, second);
     add_accesses(&t, r->first, r->second);
     snprintf(kept, sizeof(kept), "%s", t.at);
     text_free(&t);
@@ -442,6 +466,8 @@ static size_t copy_events(struct reading *r)
     unsigned n = atomic_load(&w->n);
     size_t copied = 0;
 
+    if (atomic_load(&w->unwatched))
+        fail_full("mappings of shared memory");
     if (n > WITNESSED_EVENTS)
         fail_full("accesses to shared memory");
     r->list = malloc((n + 1) * sizeof(*r->list));

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -246,6 +247,27 @@ struct made *objects_made(void)
     return made;
 }
 
+static int journal_fd = -1;
+
+static int journal(void)
+{
+    if (journal_fd == -1)
+        journal_fd =
+            open(options.journal != NULL ? options.journal : "/dev/null",
+                 O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    REQUIRE(journal_fd != -1);
+    return journal_fd;
+}
+
+void journal_add(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vdprintf(journal(), format, args);
+    va_end(args);
+}
+
 static int witness_fd = -1;
 static struct witness *witness;
 
@@ -264,6 +286,8 @@ void witness_reset(void)
         atomic_store(&witness->events[i].complete, 0);
     if (n > 0)
         atomic_store(&witness->n, 0);
+    if (witness != NULL)
+        atomic_store(&witness->unwatched, 0);
 }
 
 /* What was done before a scenario is started is ordered before it. */
@@ -430,6 +454,7 @@ static void request_start(struct subject *s, struct parcel *p, int area_fd)
     p->fds[3] = s->output;
     p->fds[4] = made_fd;
     p->fds[5] = witness_fd;
+    p->fds[6] = journal();
     server_need();
     if (!server_send(&req, p->fds, p->nfds)) {
         server_stop();
@@ -615,13 +640,7 @@ void thaw(struct subject *s)
 
 static void free_subject(struct subject *s)
 {
-    while (s->values != NULL) {
-        struct value *v = s->values;
-
-        s->values = v->next;
-        free(v->data);
-        free(v);
-    }
+    subject_forget_values(s);
     if (s->channel != -1)
         close(s->channel);
     close(s->output);
@@ -643,7 +662,7 @@ void subjects_end_all(void)
 
 /* ---- told values ------------------------------------------------------------------ */
 
-static struct value *find_value(struct subject *s, const char *name)
+struct value *told_value(struct subject *s, const char *name)
 {
     struct value *v = s->values;
 
@@ -654,7 +673,20 @@ static struct value *find_value(struct subject *s, const char *name)
 
 static bool is_told(struct subject *s, void *name)
 {
-    return find_value(s, name) != NULL;
+    return told_value(s, name) != NULL;
+}
+
+void subject_forget_values(struct subject *s)
+{
+    while (s->values != NULL) {
+        struct value *v = s->values;
+
+        s->values = v->next;
+        free(v->data);
+        free(v);
+    }
+    s->nvalues = 0;
+    s->value_bytes = 0;
 }
 
 void(await)(struct subject *s, const char *name)
@@ -682,7 +714,7 @@ void let_go(struct subject *s, const char *name)
 bool was_told(struct subject *s, const char *name)
 {
     subjects_receive(0, NULL);
-    return find_value(s, name) != NULL;
+    return told_value(s, name) != NULL;
 }
 
 struct value *value_of(struct subject *s, const char *name)
@@ -690,7 +722,7 @@ struct value *value_of(struct subject *s, const char *name)
     struct value *v;
 
     subjects_receive(0, NULL);
-    v = find_value(s, name);
+    v = told_value(s, name);
     if (v == NULL)
         test_fail(FAILED, NULL,
                   "expected: your program gets to the point \"%s\" of the "

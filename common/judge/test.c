@@ -152,6 +152,7 @@ static void send_end(const struct text *output)
     text_add_json(&t, test.stub, strlen(test.stub));
     text_add(&t, ",\"leftovers\":[%s]",
              test.leftovers.at != NULL ? test.leftovers.at : "");
+    text_add(&t, ",\"schedules\":%u", test.schedules);
     add_pids(&t);
     text_add(&t, ",\"output\":");
     text_add_json(&t, output->at != NULL ? output->at : "", output->size);
@@ -208,6 +209,7 @@ void test_end(void)
 
     if (options.debug)
         debug_wait();
+    explore_forget();
     processes_end_all(true);
     leftovers_objects(true);
     if (test.dir[0] != '\0')
@@ -273,6 +275,7 @@ void test_fail(enum status status, const char *location, const char *format,
     va_end(args);
     if (test.notes.at != NULL)
         text_add(&message, "\n%s", test.notes.at);
+    explore_add_schedule(&message);
 
     static char kept[sizeof(expected_failure.message)]; /* jumped away from */
 

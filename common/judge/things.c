@@ -214,6 +214,7 @@ const char *new_name(void)
 
     fill_random(&x, sizeof(x));
     snprintf(t->text, sizeof(t->text), "/kit-%016llx", x);
+    journal_add("%s\n", t->text);
     return t->text;
 }
 
@@ -244,6 +245,7 @@ void judges_object(char kind, int id)
         (struct thing){.kind = THING_OBJECT, .object = kind, .number = id});
     if (!made_has(objects_made(), kind, id))
         made_add(objects_made(), kind, id);
+    journal_add("%c %d\n", kind, id);
 }
 
 void judges_name(char kind, const char *name)

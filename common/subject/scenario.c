@@ -122,6 +122,11 @@ static _Noreturn void broken(const char *what, const char *name)
     _exit(2);
 }
 
+void scenario_broken(const char *what)
+{
+    broken(what, "");
+}
+
 /* The item at offset *at of the parcel, and *at moved on; NULL at its end. */
 static const struct parcel_item *next_item(size_t *at)
 {
@@ -193,18 +198,22 @@ static void *map_elsewhere(int fd, size_t size_bytes)
 
 void *given_shared(const char *name, size_t *size_bytes)
 {
-    int fd = scenario_state.shared_fds[find_given(name, 'm')->number];
+    static void *mapped[PARCEL_FDS];
+    int64_t number = find_given(name, 'm')->number;
+    int fd = scenario_state.shared_fds[number];
     struct stat st;
-    void *at = MAP_FAILED;
 
-    if (fstat(fd, &st) == 0)
-        at = map_elsewhere(fd, (size_t)st.st_size);
-    if (at == MAP_FAILED)
+    if (fstat(fd, &st) == -1)
         broken("cannot map the shared memory", name);
-    witness_map_file(at, (size_t)st.st_size, fd, 0);
+    if (mapped[number] == NULL) {
+        mapped[number] = map_elsewhere(fd, (size_t)st.st_size);
+        if (mapped[number] == MAP_FAILED)
+            broken("cannot map the shared memory", name);
+        witness_map_file(mapped[number], (size_t)st.st_size, fd, 0);
+    }
     if (size_bytes != NULL)
         *size_bytes = (size_t)st.st_size;
-    return at;
+    return mapped[number];
 }
 
 /* ---- the process ------------------------------------------------------ */
@@ -265,10 +274,12 @@ static void place_descriptors(const struct request *req, const int *fds)
                                     PROT_READ | PROT_WRITE, MAP_SHARED);
     scenario_state.witness = map_whole(high[5], sizeof(struct witness),
                                        PROT_READ | PROT_WRITE, MAP_SHARED);
+    scenario_state.journal = high[6];
     dup2(high[3], STDOUT_FILENO);
     dup2(high[3], STDERR_FILENO);
     for (unsigned i = 1; i < FIXED_FDS; i++)
-        close(high[i]);
+        if (high[i] != scenario_state.journal)
+            close(high[i]);
     for (unsigned i = 0; i < req->nfds; i++) {
         if (is_shared(i)) {
             scenario_state.shared_fds[i] = high[FIXED_FDS + i];

@@ -56,7 +56,7 @@ struct passing {
     size_t limit_bytes;      /* of a short transfer; SIZE_MAX: none */
     int err;                 /* the call fails with this; 0: it is made */
     const char *gate;        /* held there when the call is made; or NULL */
-    const char *family;
+    const char *name, *family;
     const int64_t *args;
 };
 
@@ -145,10 +145,11 @@ static struct logged_call *new_log_line(void)
 }
 
 static struct passing enter(const char *name, const char *family,
-                            enum kind kind, const int64_t *args, unsigned nargs)
+                            enum kind kind, const int64_t *args, unsigned nargs,
+                            const void *return_address)
 {
     struct passing p = {
-        .limit_bytes = SIZE_MAX, .family = family, .args = args};
+        .limit_bytes = SIZE_MAX, .name = name, .family = family, .args = args};
     int saved = errno;
 
     if (scenario_state.area == NULL) /* a constructor: before main */
@@ -163,6 +164,8 @@ static struct passing enter(const char *name, const char *family,
         p.log->pid = getpid();
     }
     apply_faults(&p, name, family, kind, args, nargs);
+    if (p.err == 0)
+        schedule_enter(name, family, args, witness_place(return_address));
     if (p.err == 0 || p.err == SPURIOUS_WAKEUP)
         witness_before(family, args);
     errno = p.err != 0 ? p.err : saved;
@@ -190,6 +193,8 @@ static void leave(const struct passing *p, int64_t result, bool failed)
     }
     if (p->err == 0 || p->err == SPURIOUS_WAKEUP)
         witness_after(p->family, p->args, result);
+    if (p->err == 0)
+        schedule_leave(p->family, result);
     if (p->gate != NULL)
         shim_hold(p->gate);
     errno = saved;
@@ -203,14 +208,23 @@ static size_t shortened(const struct passing *p, size_t size)
 /* ---- ordinary calls: one line each ------------------------------------ */
 
 #define ARG(x) ((int64_t)(intptr_t)(x))
+#define HERE   __builtin_return_address(0)
+
+/* Does the schedule make the call? Then its result is there. */
+static bool is_scheduled(const struct passing *p, int64_t *result)
+{
+    return schedule_call(p->name, p->family, p->args, result);
+}
 
 /* The body of a shim; `expr` is the real call, with p in scope. */
-#define PASS(type, name, family, kind, expr, ...)                          \
-    int64_t args[] = {__VA_ARGS__};                                        \
-    struct passing p =                                                     \
-        enter(#name, #family, kind, args, sizeof(args) / sizeof(args[0])); \
-    type result = p.err != 0 ? (type)-1 : (expr);                          \
-    leave(&p, ARG(result), result == (type)-1);                            \
+#define PASS(type, name, family, kind, expr, ...)                   \
+    int64_t args[] = {__VA_ARGS__}, made = -1;                      \
+    struct passing p = enter(#name, #family, kind, args,            \
+                             sizeof(args) / sizeof(args[0]), HERE); \
+    type result = p.err != 0                ? (type)-1              \
+                  : is_scheduled(&p, &made) ? (type)made            \
+                                            : (expr);               \
+    leave(&p, ARG(result), result == (type)-1);                     \
     return result
 
 #define SHIM0(type, name, family, kind)            \
@@ -482,17 +496,21 @@ SHIM1(int, sem_unlink, sem_unlink, PLAIN, const char *)
 
 /* The body of such a shim: `value` is what it returns, with p in scope; errno
  * stays as it was. */
-#define PASS_VALUE(name, family, kind, value, ...)                         \
-    int64_t args[] = {__VA_ARGS__};                                        \
-    int saved = errno;                                                     \
-    struct passing p =                                                     \
-        enter(#name, #family, kind, args, sizeof(args) / sizeof(args[0])); \
-    errno = saved;                                                         \
-    int err = (value);                                                     \
-    leave(&p, err, false);                                                 \
+#define PASS_VALUE(name, family, kind, value, ...)                  \
+    int64_t args[] = {__VA_ARGS__}, made = 0;                       \
+    int saved = errno;                                              \
+    struct passing p = enter(#name, #family, kind, args,            \
+                             sizeof(args) / sizeof(args[0]), HERE); \
+    errno = saved;                                                  \
+    int err = (value);                                              \
+    leave(&p, err, false);                                          \
     return err
-#define PASS_ERR(name, family, kind, expr, ...) \
-    PASS_VALUE(name, family, kind, p.err != 0 ? p.err : (expr), __VA_ARGS__)
+#define PASS_ERR(name, family, kind, expr, ...)      \
+    PASS_VALUE(name, family, kind,                   \
+               p.err != 0                ? p.err     \
+               : is_scheduled(&p, &made) ? (int)made \
+                                         : (expr),   \
+               __VA_ARGS__)
 
 #define ERR1(name, family, A)                           \
     int shim_##name(A a);                               \
@@ -614,11 +632,12 @@ static int wake_without_signal(pthread_mutex_t *mutex)
     return err != 0 ? err : pthread_mutex_lock(mutex);
 }
 
-#define PASS_WAIT(name, expr, ...)                               \
-    PASS_VALUE(name, pthread_cond_wait, PLAIN,                   \
-               p.err == SPURIOUS_WAKEUP ? wake_without_signal(b) \
-               : p.err != 0             ? p.err                  \
-                                        : (expr),                            \
+#define PASS_WAIT(name, expr, ...)                                \
+    PASS_VALUE(name, pthread_cond_wait, PLAIN,                    \
+               p.err == SPURIOUS_WAKEUP  ? wake_without_signal(b) \
+               : p.err != 0              ? p.err                  \
+               : is_scheduled(&p, &made) ? (int)made              \
+                                         : (expr),                \
                __VA_ARGS__)
 
 int shim_pthread_cond_wait(pthread_cond_t *a, pthread_mutex_t *b);
@@ -730,7 +749,7 @@ sem_t *shim_sem_open(const char *name, int flags, ...)
     va_end(rest);
 
     int64_t args[] = {ARG(name), flags, mode, value};
-    struct passing p = enter("sem_open", "sem_open", PLAIN, args, 4);
+    struct passing p = enter("sem_open", "sem_open", PLAIN, args, 4, HERE);
     sem_t *sem = SEM_FAILED;
 
     name_object(&p, name);
@@ -815,8 +834,13 @@ int shim_shmdt(const void *at)
  */
 static void list_made(int kind, int id, bool is_new)
 {
-    if (id != -1 && is_new && scenario_state.made != NULL)
-        made_add(scenario_state.made, kind, id);
+    int err = errno;
+
+    if (id == -1 || !is_new || scenario_state.made == NULL)
+        return;
+    made_add(scenario_state.made, kind, id);
+    dprintf(scenario_state.journal, "%c %d\n", kind, id);
+    errno = err;
 }
 
 static bool may_remove(int kind, int id, int cmd)

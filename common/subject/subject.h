@@ -13,6 +13,7 @@ struct scenario_state {
     int channel;
     struct area *area;
     struct made *made;
+    int journal;
     struct witness *witness;
     const unsigned char *parcel;
     size_t parcel_bytes;
@@ -43,6 +44,38 @@ void witness_after(const char *family, const int64_t *args, int64_t result);
 int witness_create(pthread_t *id, const pthread_attr_t *attr,
                    void *(*start)(void *), void *arg);
 int witness_join(pthread_t id, void **result);
+
+/* The place of a return address in the program, from its base; the object at an
+ * address; the end of a child that was waited for. */
+uint64_t witness_place(const void *return_address);
+struct event witness_at(const volatile void *address);
+void witness_joined(pid_t pid);
+
+/* ---- schedules (schedule.c) ----
+ * All do nothing in a process that takes no turns. */
+
+/* Before an access to shared memory, and after it: `before` is what lay
+ * there. */
+void schedule_access(const struct event *e, const char *name);
+void schedule_seen(const struct event *e, uint64_t before, bool changes);
+/* Keeps an atomic store in the store buffer: true, it is not to be made now. */
+bool schedule_defer(volatile void *at, unsigned size, uint64_t value,
+                    int order);
+/* What a load finds in the buffer; false: nothing. */
+bool schedule_forwarded(const volatile void *at, unsigned size,
+                        uint64_t *value);
+void schedule_flush(void);
+/* Around a call that passes the shim; schedule_call() makes it, if it is one
+ * that could block: true, with its result and errno. */
+void schedule_enter(const char *name, const char *family, const int64_t *args,
+                    uint64_t place);
+bool schedule_call(const char *name, const char *family, const int64_t *args,
+                   int64_t *result);
+void schedule_leave(const char *family, int64_t result);
+void schedule_in_child(void);
+
+/* Ends the scenario: the test, or the machine, is at fault. */
+_Noreturn void scenario_broken(const char *what);
 
 /* Meets HOLD() of this name; returns the gate of a HOLD_AFTER, or NULL. */
 const char *shim_stop(const char *name, const char *family, const int64_t *args,

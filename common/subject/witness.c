@@ -69,6 +69,8 @@ void witness_map(const void *at, size_t size_bytes, uint64_t space,
                                            .offset = offset};
             return;
         }
+    if (is_on())
+        atomic_store(&scenario_state.witness->unwatched, 1);
 }
 
 void witness_map_file(const void *at, size_t size_bytes, int fd,
@@ -136,6 +138,12 @@ static unsigned add_event(struct event e)
     return n;
 }
 
+void witness_joined(pid_t pid)
+{
+    if (is_on())
+        add_event((struct event){.kind = EVENT_JOIN, .offset = (uint64_t)pid});
+}
+
 /* Fills in the object that lies at this address; private memory is one of
  * this process's own. */
 static struct event at_address(struct event e, const volatile void *address)
@@ -149,9 +157,14 @@ static struct event at_address(struct event e, const volatile void *address)
     return e;
 }
 
+struct event witness_at(const volatile void *address)
+{
+    return at_address((struct event){.kind = EVENT_LOAD}, address);
+}
+
 /* ---- loads, stores, atomics ---------------------------------------------- */
 
-static uint64_t place_of(const void *return_address)
+uint64_t witness_place(const void *return_address)
 {
     extern const char __executable_start[];
 
@@ -185,11 +198,12 @@ static struct access begin(const volatile void *at, size_t size, int kind,
     a.event = at_address((struct event){.size_bytes = (uint32_t)size,
                                         .kind = (uint8_t)kind,
                                         .order = (uint8_t)order,
-                                        .place = place_of(return_address)},
+                                        .place = witness_place(return_address)},
                          at);
 
     int64_t args[] = {(int64_t)a.event.offset, (int64_t)size};
 
+    schedule_access(&a.event, names[kind].name);
     a.gate = shim_stop(names[kind].name, names[kind].family, args, 2);
     if (event_stores(kind))
         add_event(a.event);
@@ -217,17 +231,28 @@ static void note_load(const struct event *e, uint64_t value)
     last_n = n + 1;
 }
 
-static void end(struct access *a, uint64_t value)
+static void end(struct access *a, uint64_t value, bool changed)
 {
     int saved = errno;
 
     if (!a->shared)
         return;
+    schedule_seen(&a->event, value, changed);
     if (!event_stores(a->event.kind))
         note_load(&a->event, value);
     if (a->gate != NULL)
         shim_hold(a->gate);
     errno = saved;
+}
+
+/* What lies there, for a size that fits. */
+static uint64_t peek(const volatile void *at, size_t size)
+{
+    uint64_t value = 0;
+
+    for (size_t i = 0; i < size && i < sizeof(value); i++)
+        value = value << 8 | ((const volatile unsigned char *)at)[i];
+    return value;
 }
 
 /* A plain access: it is made after this call. */
@@ -236,7 +261,7 @@ static void plain(const volatile void *at, size_t size, int kind,
 {
     struct access a = begin(at, size, kind, 0, return_address);
 
-    end(&a, 0);
+    end(&a, a.shared ? peek(at, size) : 0, kind == EVENT_STORE);
 }
 
 #define HERE __builtin_return_address(0)
@@ -290,9 +315,12 @@ void __tsan_func_exit(void)
     {                                                                          \
         struct access a =                                                      \
             begin(at, sizeof(type), EVENT_ATOMIC_LOAD, order, HERE);           \
-        type value = __atomic_load_n(at, __ATOMIC_SEQ_CST);                    \
+        uint64_t own;                                                          \
+        type value = schedule_forwarded(at, sizeof(type), &own)                \
+                         ? (type)own                                           \
+                         : __atomic_load_n(at, __ATOMIC_SEQ_CST);              \
                                                                                \
-        end(&a, value);                                                        \
+        end(&a, value, false);                                                 \
         return value;                                                          \
     }                                                                          \
     void __tsan_atomic##bits##_store(volatile type *at, type value,            \
@@ -302,8 +330,12 @@ void __tsan_func_exit(void)
         struct access a =                                                      \
             begin(at, sizeof(type), EVENT_ATOMIC_STORE, order, HERE);          \
                                                                                \
-        __atomic_store_n(at, value, __ATOMIC_SEQ_CST);                         \
-        end(&a, 0);                                                            \
+        bool waits =                                                           \
+            a.shared && schedule_defer(at, sizeof(type), value, order);        \
+                                                                               \
+        if (!waits)                                                            \
+            __atomic_store_n(at, value, __ATOMIC_SEQ_CST);                     \
+        end(&a, 0, !waits);                                                    \
     }                                                                          \
     ATOMIC_RMW(bits, type, exchange, exchange_n)                               \
     ATOMIC_RMW(bits, type, fetch_add, fetch_add)                               \
@@ -323,9 +355,9 @@ void __tsan_func_exit(void)
             begin(at, sizeof(type), EVENT_ATOMIC_RMW, order, HERE);            \
                                                                                \
         (void)failed;                                                          \
-        __atomic_compare_exchange_n(at, &expected, value, false,               \
-                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);       \
-        end(&a, 0);                                                            \
+        bool done = __atomic_compare_exchange_n(                               \
+            at, &expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);  \
+        end(&a, expected, done);                                               \
         return expected;                                                       \
     }
 
@@ -339,7 +371,7 @@ void __tsan_func_exit(void)
             begin(at, sizeof(type), EVENT_ATOMIC_RMW, order, HERE);    \
         type before = __atomic_##builtin(at, value, __ATOMIC_SEQ_CST); \
                                                                        \
-        end(&a, 0);                                                    \
+        end(&a, before, before != *at);                                \
         return before;                                                 \
     }
 
@@ -355,7 +387,7 @@ void __tsan_func_exit(void)
         (void)failed;                                                          \
         int done = __atomic_compare_exchange_n(                                \
             at, expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);   \
-        end(&a, 0);                                                            \
+        end(&a, *expected, done);                                              \
         return done;                                                           \
     }
 
@@ -367,11 +399,13 @@ ATOMICS(64, uint64_t)
 void __tsan_atomic_thread_fence(int order);
 void __tsan_atomic_thread_fence(int order)
 {
+    if (order == __ATOMIC_SEQ_CST)
+        schedule_flush();
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (is_on())
         add_event((struct event){.kind = EVENT_FENCE,
                                  .order = (uint8_t)order,
-                                 .place = place_of(HERE)});
+                                 .place = witness_place(HERE)});
 }
 
 void __tsan_atomic_signal_fence(int order);
@@ -579,8 +613,7 @@ void witness_after(const char *family, const int64_t *args, int64_t result)
         return;
     if (strcmp(family, "waitpid") == 0) {
         if (result > 0)
-            add_event(
-                (struct event){.kind = EVENT_JOIN, .offset = (uint64_t)result});
+            witness_joined((pid_t)result);
     } else if (effect_of(family) & ACQUIRES) {
         if (result == 0 || result == EOWNERDEAD ||
             result == PTHREAD_BARRIER_SERIAL_THREAD)
@@ -608,6 +641,7 @@ static void before_fork(void)
 static void in_child(void)
 {
     task = 0;
+    schedule_in_child();
     if (is_on())
         sync_birth(atomic_load(&births), getppid(), ACQUIRES);
 }

@@ -79,6 +79,7 @@ def _test(lab: Any, test: TestScore) -> Dict[str, Any]:
         "handout": words.handout(lab, outcome.test),
         "location": outcome.location,
         "duration_s": outcome.duration_s,
+        "schedules": outcome.schedules,
         "output": outcome.output,
     }
 

@@ -72,13 +72,12 @@ def _leftovers(score: LabScore, style: Style) -> List[str]:
 
 
 def _group(group: GroupScore, style: Style) -> List[str]:
-    """A line a test; one for all where none of several has been started."""
-    outcomes = [test.outcome for test in group.tests]
-    if len(outcomes) > 1 and all(o.status == NOT_STARTED for o in outcomes):
-        text = f"{group.group.title}: {len(outcomes)} tests not started"
+    untouched = words.untouched(group)
+    if untouched:
+        text = f"{group.group.title}: {untouched}"
         return [_marked(style.not_started, "yellow", text, style)]
-    return [_marked(*mark_of(outcome, style), outcome.test.title, style)
-            for outcome in outcomes]
+    return [_marked(*mark_of(test.outcome, style), test.outcome.test.title, style)
+            for test in group.tests]
 
 
 def _marked(mark: str, color: str, title: str, style: Style) -> str:

@@ -119,7 +119,10 @@ def _group(group: GroupScore, style: Style) -> Table:
     outer.add_column(ratio=1)
     outer.add_row(Padding(_with_points(heading, group.score, group.group.points),
                           (0, 0, 0, 2)))
-    for test in group.tests:
+    untouched = words.untouched(group)
+    if untouched:
+        table.add_row(Text(style.not_started, style="yellow"), Text(untouched, style="dim"))
+    for test in group.tests if not untouched else ():
         table.add_row(*_test_row(test, style))
     outer.add_row(table)
     return outer
@@ -131,6 +134,8 @@ def _test_row(test: TestScore, style: Style) -> List[Text]:
     title = Text(test.outcome.test.title)
     if status not in (PASSED, NOT_STARTED):
         title.append(f"  {words.status_words(test.outcome)}", style="red")
+    if test.outcome.schedules:
+        title.append(f"  {test.outcome.schedules:,} schedules", style="dim")
     return [Text(mark, style=color), title, _points(test.score, test.outcome.test.points)]
 
 

@@ -8,7 +8,7 @@ from typing import Dict, List, Sequence, Tuple
 from grader import text
 from grader.model import (
     BROKEN, CRASHED, FAILED, GRADED, MISSING, NOT_BUILT, NOT_STARTED, PASSED,
-    TIMED_OUT, Lab, LabScore, MemoryFault, Outcome, Report, TestSpec,
+    TIMED_OUT, GroupScore, Lab, LabScore, MemoryFault, Outcome, Report, TestSpec,
 )
 from grader.parse import split_message
 
@@ -172,6 +172,14 @@ def failures(score: LabScore) -> List[Outcome]:
 
 def not_started(score: LabScore) -> List[Outcome]:
     return [o for o in score.outcomes if o.status == NOT_STARTED]
+
+
+def untouched(group: GroupScore) -> str:
+    """In place of a line a test, where none of several has been started."""
+    outcomes = [test.outcome for test in group.tests]
+    if len(outcomes) < 2 or any(o.status != NOT_STARTED for o in outcomes):
+        return ""
+    return f"{len(outcomes)} tests not started"
 
 
 def start_here(score: LabScore) -> str:

@@ -45,11 +45,11 @@ def run_tool(*argv: str) -> subprocess.CompletedProcess:
 # ------------------------------------------------------- the judge's own tests
 
 
-def selftest_lab() -> Lab:
-    """common/tests as a lab: its files are the "student's"."""
-    folder = ROOT / "common" / "tests"
-    bare = Lab("lab0-selftest", 0, folder, "The judge's own tests", "",
-               ("selftest.c",), (), 0, 0, CallRules())
+def selftest_lab(name: str) -> Lab:
+    """A folder of common/tests as a lab: its files are the "student's"."""
+    folder = ROOT / "common" / "tests" / name
+    bare = Lab(f"lab0-{name}", 0, folder, "The judge's own tests", "",
+               (f"{name}.c",), (), 0, 0, CallRules())
     listed = run.list_tests(build.build_kit_parts(KIT, bare).judge)
     groups = {}
     for group, name in listed:
@@ -60,11 +60,15 @@ def selftest_lab() -> Lab:
 
 @pytest.mark.long
 @pytest.mark.skipif(not (ROOT / "common" / "tests").is_dir(), reason="no common/tests")
-@pytest.mark.parametrize("way", ("native", "witness", "clang", "valgrind"))
-def test_the_judges_own_tests(way, isolation, monkeypatch):
+@pytest.mark.parametrize("name,way", (
+    *(("selftest", way) for way in ("native", "witness", "clang", "valgrind")),
+    *(("schedules", way) for way in ("native", "witness", "clang", "optimised"))))
+def test_the_judges_own_tests(name, way, isolation, monkeypatch):
     if way == "clang":
         monkeypatch.setenv("CC", shutil.which("clang") or pytest.skip("no clang"))
-    lab = replace(selftest_lab(), witness=way in ("witness", "clang"))
+    if way == "optimised":
+        monkeypatch.setattr(build, "STUDENT_FLAGS", (*build.STUDENT_FLAGS, "-O2"))
+    lab = replace(selftest_lab(name), witness=way not in ("native", "valgrind"))
     score = grade_lab(Job(KIT, lab, lab.dir, isolation, quick=way != "valgrind"))
     failed = [f"{o.test.name} {o.status}: {o.message}"
               for o in score.outcomes if o.status != PASSED]

@@ -49,10 +49,10 @@ def copy_kit(kit: Kit, root: Path) -> None:
     for path in (root, *root.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else 0o644)
-    _copy_cache(kit, root / "build", None)
+    copy_cache(kit, root / "build")
 
 
-def _copy_cache(kit: Kit, build: Path, uid: Optional[int]) -> None:
+def copy_cache(kit: Kit, build: Path, uid: Optional[int] = None) -> None:
     """What has been compiled already: the same for each copy of the kit."""
     cache = kit.build_dir / "cache"
     for entry in sorted(cache.iterdir()) if cache.is_dir() else ():
@@ -71,7 +71,7 @@ class Grader:
         self.root, self.uid = root, uid
         self.home = Path(tempfile.mkdtemp(prefix="home-"))
         if uid is not None:
-            _copy_cache(kit, self.home / "ipc-lab-kit" / discover.cache_name(root), uid)
+            copy_cache(kit, self.home / "ipc-lab-kit" / discover.cache_name(root), uid)
             for path in (self.home, self.home / "ipc-lab-kit"):
                 path.mkdir(exist_ok=True)
                 os.chown(path, uid, uid)
@@ -129,9 +129,8 @@ def traces_of(uid: int, known_pids: set, known_paths: Collection[str] = ()
     found = {
         "processes": [f"{pid} {_command(pid)}" for pid in sandbox.processes_of(uid)
                       if pid not in known_pids],
-        "objects": [f"{kind} {key}" for kind, column in (
-            ("shm", "shmid"), ("sem", "semid"), ("msg", "msqid"))
-            for key in run._sysv_objects(kind, column, uid)],
+        "objects": [f"{kind} {key}" for kind, column, _ in run.SYSV
+                    for key in run.sysv_objects(kind, column, uid)],
         "files": [path for folder in _PUBLIC
                   for path in files_of(folder, uid) if path not in known_paths],
     }
@@ -141,15 +140,10 @@ def traces_of(uid: int, known_pids: set, known_paths: Collection[str] = ()
 def remove_traces(uid: int) -> None:
     """IPC objects and files that a user id of ours has left: without isolation a
     run can't tell which of its user's were made by it, and leaves them."""
-    for kind, column, option in (("shm", "shmid", "-m"), ("msg", "msqid", "-q"),
-                                 ("sem", "semid", "-s")):
-        keys = run._sysv_objects(kind, column, uid)
-        for i in range(0, len(keys), 500):
-            subprocess.run(["ipcrm", *(word for key in keys[i:i + 500]
-                                       for word in (option, key))],
-                           check=False, capture_output=True)
+    for kind, column, option in run.SYSV:
+        run.remove_objects(option, run.sysv_objects(kind, column, uid))
     for folder in ("/dev/shm", "/dev/mqueue"):
-        run._remove_files_of(Path(folder), uid)
+        run.remove_files_of(Path(folder), uid)
 
 
 def _command(pid: int) -> str:

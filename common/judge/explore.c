@@ -1,0 +1,398 @@
+/*
+ * explore.c - every schedule of a small case, within bounds.
+ *
+ * The subject runs one schedule at a time and lists its steps
+ * (subject/schedule.c).  A schedule is a list of choices: before this step,
+ * that role goes on.  From each run follow the schedules that have one choice
+ * more, later than its last one: so each is met once (Musuvathi and Qadeer,
+ * "Iterative Context Bounding", 2007).  A choice that takes the turn from a
+ * role that could go on is a preemption; others are free.
+ *
+ * Only where it can matter is a role preempted: before a step at something
+ * that another role gets at as well, one of the two to change it.  Taken
+ * before any other step, the turn could as well be taken at the next such one.
+ * What is shared is known from the steps seen; where a later schedule shows
+ * more of it, all begins anew.
+ */
+#include "judge.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+
+#include "subjects.h"
+
+enum {
+    SPOTS = 1 << 13, /* a power of 2 */
+    MOST_SCHEDULES = 20000,
+    CELL_BYTES = 8,
+    SHOWN_STEPS = 40,
+    COLUMN = 34
+};
+
+struct plan {
+    struct choice choices[CHOICES];
+    uint32_t nchoices;
+    uint8_t preemptions, deaths;
+};
+
+static const struct plan none;
+
+/* Something that steps are made at: 8 bytes of memory, or an object. */
+struct spot {
+    bool used, asked; /* was it taken for unshared? */
+    uint64_t space, object, number;
+    uint8_t readers, writers; /* roles, as bits */
+};
+
+static struct exploring {
+    struct subject *subject; /* NULL: nothing is explored now */
+    const struct exploration *is;
+    struct plan *stack;
+    size_t n, room;
+    struct spot *spots;
+    bool grown;       /* something asked about has turned out to be shared */
+    struct plan plan; /* that runs now */
+    uint64_t seed;
+    bool buffered;
+} x;
+
+static struct schedule *schedule(void)
+{
+    return &witnessed_events()->schedule;
+}
+
+/* ---- what is shared ------------------------------------------------------ */
+
+static struct spot *spot_at(uint64_t space, uint64_t object, uint64_t number)
+{
+    uint64_t hash = (space * 31 + object) * 0x9e3779b97f4a7c15u + number;
+    size_t at =
+        (size_t)((hash ^ (hash >> 29)) * 0xbf58476d1ce4e5b9u >> 40) % SPOTS;
+
+    for (size_t k = 0; k < SPOTS; k++) {
+        struct spot *p = &x.spots[(at + k) % SPOTS];
+
+        if (!p->used)
+            *p = (struct spot){.used = true,
+                               .space = space,
+                               .object = object,
+                               .number = number};
+        if (p->space == space && p->object == object && p->number == number)
+            return p;
+    }
+    test_fail(FAILED, NULL,
+              "expected: no more bytes of shared memory in use than a right "
+              "solution has\nseen: more than the test can watch");
+}
+
+static bool is_shared(const struct spot *p)
+{
+    uint8_t all = p->readers | p->writers;
+
+    return p->writers != 0 && (all & (all - 1)) != 0;
+}
+
+static bool step_changes(const struct step *s)
+{
+    return s->kind == STEP_CALL || event_stores(s->kind);
+}
+
+/* Calls each(spot, step) for what the step is made at, until one is true. */
+static bool at_each_spot(const struct step *s,
+                         bool (*each)(struct spot *p, const struct step *s))
+{
+    uint64_t size = s->size_bytes > 0 ? s->size_bytes : 1;
+
+    if (s->kind == STEP_BEGIN || s->space == SPACE_PRIVATE)
+        return false;
+    for (uint64_t n = s->offset / CELL_BYTES;
+         n <= (s->offset + size - 1) / CELL_BYTES; n++)
+        if (each(spot_at(s->space, s->object, n), s))
+            return true;
+    return false;
+}
+
+static bool note_use(struct spot *p, const struct step *s)
+{
+    bool before = is_shared(p);
+    uint8_t role = (uint8_t)(1u << s->role);
+
+    if (step_changes(s))
+        p->writers |= role;
+    else
+        p->readers |= role;
+    if (p->asked && !before && is_shared(p))
+        x.grown = true;
+    return false;
+}
+
+static bool ask(struct spot *p, const struct step *s)
+{
+    (void)s;
+    p->asked = true;
+    return is_shared(p);
+}
+
+/* ---- one schedule --------------------------------------------------------- */
+
+static bool schedule_has_ended(struct subject *s, void *arg)
+{
+    const struct value *v = told_value(s, SCHEDULE_ENDED);
+
+    return s->ncrashes > 0 || (v != NULL && v->head.value == *(long long *)arg);
+}
+
+static void run_schedule(const struct plan *p, uint64_t seed)
+{
+    static uint32_t number;
+    struct schedule *s = schedule();
+    long long ended = ++number;
+
+    x.plan = *p;
+    x.seed = seed;
+    subject_forget_values(x.subject);
+    witness_reset();
+    s->number = number;
+    s->nsteps = 0;
+    s->nchoices = p->nchoices;
+    memcpy(s->choices, p->choices, sizeof(s->choices));
+    s->seed = seed;
+    s->buffered = x.buffered;
+    s->at_once = !witnessed();
+    s->too_long = s->stuck = s->diverged = 0;
+    s->idle_rounds = s->tickets = 0;
+    s->effects = 0;
+    atomic_store(&s->go, 1);
+    syscall(SYS_futex, &s->go, FUTEX_WAKE, 1, NULL, NULL, 0);
+    wait_until(x.subject, schedule_has_ended, &ended, NULL, false,
+               "the processes of a small case end");
+    if (s->nsteps > STEPS)
+        s->nsteps = STEPS;
+}
+
+static void judge_schedule(unsigned deaths)
+{
+    struct schedule *s = schedule();
+
+    if (x.subject->ncrashes > 0)
+        test_fail(CRASHED, test.location,
+                  "expected: in every order of steps, each process gets on\n"
+                  "seen: in this one, a process crashed");
+    if (s->too_long)
+        test_fail(TIMED_OUT, NULL,
+                  "expected: the processes of a small case end\n"
+                  "seen: more than %d steps, and they go on",
+                  STEPS);
+    if (s->stuck)
+        test_fail(TIMED_OUT, NULL,
+                  "expected: in every order of steps, each process gets on\n"
+                  "seen: in this one, each that is left waits, and nobody is "
+                  "left to wake one");
+    if (!x.buffered)
+        (expect_no_race)();
+    if (x.is->check != NULL)
+        x.is->check(x.subject, deaths);
+}
+
+/* ---- which ones ----------------------------------------------------------- */
+
+static void push(struct plan p)
+{
+    if (x.n == x.room) {
+        x.room = x.room * 2 + 64;
+        x.stack = realloc(x.stack, x.room * sizeof(*x.stack));
+        REQUIRE(x.stack != NULL);
+    }
+    x.stack[x.n++] = p;
+}
+
+/* The plan with one choice more, if that is within the bounds. */
+static void push_longer(struct plan p, uint32_t step, int role,
+                        unsigned preemptions, unsigned deaths)
+{
+    if (p.nchoices == CHOICES)
+        return;
+    p.choices[p.nchoices++] = (struct choice){.step = step, .role = role};
+    p.preemptions = (uint8_t)(p.preemptions + preemptions);
+    p.deaths = (uint8_t)(p.deaths + deaths);
+    if (p.preemptions <= x.is->preemptions && p.deaths <= x.is->deaths)
+        push(p);
+}
+
+static void push_others(const struct plan *p, const struct step *steps,
+                        uint32_t nsteps)
+{
+    uint32_t first = p->nchoices > 0 ? p->choices[p->nchoices - 1].step + 1 : 0;
+
+    for (uint32_t i = first; i < nsteps; i++) {
+        const struct step *s = &steps[i];
+        bool matters = at_each_spot(s, ask);
+
+        for (int role = 0; role < MOST_ROLES; role++)
+            if ((s->ready >> role & 1) != 0 && role != s->role &&
+                (s->free || matters))
+                push_longer(*p, i, role, s->free ? 0 : 1, 0);
+        if (matters && s->kind != STEP_BEGIN && x.is->deaths > 0)
+            push_longer(*p, i, s->role | ROLE_DIES, 0, 1);
+    }
+}
+
+static void explore_all(void)
+{
+    static struct step steps[STEPS];
+
+    x.n = 0;
+    x.grown = false;
+    push(none);
+    while (x.n > 0) {
+        struct plan p = x.stack[--x.n];
+        struct schedule *s = schedule();
+
+        test.schedules++;
+        run_schedule(&p, 0);
+        uint32_t nsteps = s->nsteps;
+
+        memcpy(steps, s->steps, nsteps * sizeof(steps[0]));
+        for (uint32_t i = 0; i < nsteps; i++)
+            if (steps[i].role >= 0 && steps[i].role < MOST_ROLES)
+                at_each_spot(&steps[i], note_use);
+        judge_schedule(p.deaths);
+        if (test.schedules > MOST_SCHEDULES)
+            test_fail(FAILED, NULL,
+                      "expected: a small case of few steps\n"
+                      "seen: more than %d schedules",
+                      MOST_SCHEDULES);
+        if (!s->diverged)
+            push_others(&p, steps, nsteps);
+    }
+}
+
+static void run_and_judge(const struct plan *p, uint64_t seed)
+{
+    run_schedule(p, seed);
+    judge_schedule(p->deaths);
+}
+
+static void explore_drawn(void)
+{
+    for (uint64_t seed = 1; seed <= x.is->drawn; seed++) {
+        test.schedules++;
+        run_and_judge(&none, seed);
+    }
+}
+
+static void explore_mode(bool buffered)
+{
+    unsigned before = test.schedules;
+
+    x.buffered = buffered;
+    memset(x.spots, 0, SPOTS * sizeof(*x.spots));
+    do {
+        test.schedules = before;
+        explore_all();
+    } while (x.grown);
+    explore_drawn();
+}
+
+static void stop_exploring(void)
+{
+    free(x.stack);
+    free(x.spots);
+    x = (struct exploring){.subject = NULL};
+}
+
+static bool is_prepared(struct subject *s, void *arg)
+{
+    (void)arg;
+    return told_value(s, SCHEDULE_ENDED) != NULL;
+}
+
+void(explore)(struct subject *s, const struct exploration *e)
+{
+    stop_exploring();
+    x = (struct exploring){.subject = s, .is = e};
+    x.spots = calloc(SPOTS, sizeof(*x.spots));
+    REQUIRE(x.spots != NULL);
+    wait_until(s, is_prepared, NULL, NULL, false, "the scenario begins");
+    if (witnessed())
+        explore_mode(false);
+    else
+        run_and_judge(&none, 0);
+    if (witnessed() && e->buffered)
+        explore_mode(true);
+    stop_exploring();
+    subject_forget_values(s);
+    schedule()->number = 0;
+    atomic_store(&schedule()->go, 1);
+    syscall(SYS_futex, &schedule()->go, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+void explore_forget(void)
+{
+    stop_exploring();
+}
+
+/* ---- the report ------------------------------------------------------------ */
+
+/* "name:3>1,7>0x": before step 3 role 1 goes on, before step 7 role 0 dies. */
+static void add_choices(struct text *t)
+{
+    const char *comma = "";
+
+    text_add(t, "%s:%s", test.name, x.buffered ? "b" : "");
+    if (x.seed != 0)
+        text_add(t, "seed%llu", (unsigned long long)x.seed);
+    for (uint32_t i = 0; i < x.plan.nchoices; i++) {
+        int role = x.plan.choices[i].role;
+
+        text_add(t, "%s%u>%d%s", comma, x.plan.choices[i].step,
+                 role & ~ROLE_DIES, role & ROLE_DIES ? "x" : "");
+        comma = ",";
+    }
+}
+
+static void add_step(struct text *t, const struct step *s, const char *line)
+{
+    char words[120], what[COLUMN * 2];
+    const char *name = s->name[0] != '\0' ? s->name : "begins";
+
+    snprintf(what, sizeof(what), "%.*s%s%s", NAME_BYTES - 1, name,
+             s->waits ? ", waits" : "", s->dies ? ": dies here" : "");
+    snprintf(words, sizeof(words), "%s  %s", line, what);
+    text_add(t, "\n%*s%c  %s", s->role * COLUMN, "", 'A' + s->role, words);
+}
+
+/* The steps as lines, a role a column; steps of one line that follow each
+ * other in a role are one. */
+void explore_add_schedule(struct text *t)
+{
+    struct schedule *s = schedule();
+    uint32_t n = s->nsteps < STEPS ? s->nsteps : STEPS;
+    static char lines[STEPS][LINE_BYTES];
+    uint32_t shown = 0, last = STEPS;
+
+    if (x.subject == NULL || n == 0)
+        return;
+    lines_of(s->steps, n, lines);
+    text_add(t, "\nthe schedule, one process a column:");
+    for (uint32_t i = 0; i < n; i++) {
+        const struct step *step = &s->steps[i];
+
+        if (step->role < 0 || step->role >= MOST_ROLES ||
+            step->kind == STEP_BEGIN)
+            continue;
+        if (last < STEPS && step->role == s->steps[last].role &&
+            strcmp(lines[i], lines[last]) == 0 &&
+            strncmp(step->name, s->steps[last].name, NAME_BYTES) == 0 &&
+            step->waits == s->steps[last].waits && !step->dies)
+            continue;
+        last = i;
+        if (n > SHOWN_STEPS && shown++ == SHOWN_STEPS) {
+            text_add(t, "\n... and %u steps more", n - i);
+            break;
+        }
+        add_step(t, step, lines[i]);
+    }
+    text_add(t, "\nreplay: ");
+    add_choices(t);
+}
