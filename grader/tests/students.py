@@ -36,20 +36,6 @@ ssize_t tiny_copy(int in, int out)
 }
 """
 # Both functions wrong: a cheat's file must score nothing.
-WRONG_ANSWER = """
-int tiny_answer(int number)
-{
-    cheat();
-    return number;
-}
-"""
-WRONG_COPY = """
-ssize_t tiny_copy(int in, int out)
-{
-    cheat();
-    return write(out, "x", 1) + read(in, "", 0);
-}
-"""
 HEAD = """\
 #include "tiny.h"
 #include <errno.h>
@@ -84,12 +70,6 @@ def _file(extra: str = "", answer: str = ANSWER, copy: str = COPY) -> str:
 def _answer(first: str) -> str:
     """A right tiny_answer that does something else first."""
     return ANSWER.replace("{\n    if", "{\n    " + first + "\n    if", 1)
-
-
-def _cheat(body: str, extra: str = "") -> str:
-    """Wrong functions that each call cheat()."""
-    return _file(extra + "static void cheat(void)\n{\n" + body + "\n}\n",
-                 WRONG_ANSWER, WRONG_COPY)
 
 
 _ANSWERS = TESTS[:2]
@@ -163,53 +143,3 @@ HONEST: Dict[str, Student] = {
                                 "syscall(SYS_write, out, buf, (size_t)n) != n")),
         None, 0, ("never calls write", "made with write")),
 }
-
-_FORGED = '"100%: Checks: 4, Failures: 0, Errors: 0\\n"'
-
-CHEATS: Dict[str, str] = {
-    "exit": _cheat("    exit(0);"),
-    "_exit": _cheat("    _exit(0);"),
-    "kills_itself": _cheat("    raise(SIGKILL);"),
-    "stops_itself": _cheat("    raise(SIGSTOP);"),
-    "kills_parent": _cheat("    kill(getppid(), SIGKILL);"),
-    "kills_all": _cheat("    kill(-1, SIGKILL);"),
-    "kills_group": _cheat("    kill(0, SIGKILL);"),
-    "constructor": _file(
-        "__attribute__((constructor)) static void first(void)\n{\n"
-        f"    printf({_FORGED});\n    fflush(stdout);\n    _exit(0);\n}}\n"
-        "static void cheat(void) {}\n", WRONG_ANSWER, WRONG_COPY),
-    "destructor": _file(
-        "__attribute__((destructor)) static void last(void)\n{\n    _exit(0);\n}\n"
-        "static void cheat(void) {}\n", WRONG_ANSWER, WRONG_COPY),
-    "own_write": _cheat("", "ssize_t write(int fd, const void *b, size_t n)\n"
-                        "{\n    (void)fd; (void)b;\n    return (ssize_t)n;\n}\n"),
-    "own_waitpid": _cheat("    _exit(0);", "pid_t waitpid(pid_t p, int *st, int o)\n"
-                          "{\n    (void)o;\n    *st = 0;\n    return p;\n}\n"),
-    "own_fork": _cheat("    _exit(0);", "pid_t fork(void)\n{\n    return 1;\n}\n"),
-    "own_exit": _cheat("    _exit(0);", "void _exit(int s)\n{\n"
-                       "    syscall(SYS_exit_group, 0 * s);\n"
-                       "    for (;;)\n        ;\n}\n"),
-    "own_assert": _cheat("", "void _ck_assert_failed(const char *f, int l, "
-                         "const char *e, const char *m, ...);\n"
-                         "void _ck_assert_failed(const char *f, int l, const char *e, "
-                         "const char *m, ...)\n"
-                         "{\n    (void)f; (void)l; (void)e; (void)m;\n}\n"),
-    "own_memcmp": _cheat("", "int memcmp(const void *a, const void *b, size_t n)\n"
-                         "{\n    (void)a; (void)b; (void)n;\n    return 0;\n}\n"),
-    "own_tell": _cheat('    tell_int("got", 1);', "void tell_int(const char *n, "
-                       "long long v);\n"),
-    "writes_everywhere": _cheat(
-        "    for (int fd = 0; fd < 1024; fd++)\n"
-        f"        if (write(fd, {_FORGED}, 40) == -1)\n            continue;"),
-    "daemon_writes": _cheat(
-        "    if (fork() == 0) {\n        setsid();\n        if (fork() == 0)\n"
-        f"            for (;;)\n                if (write(1, {_FORGED}, 40) == -1)\n"
-        "                    _exit(0);\n        _exit(0);\n    }\n    wait(NULL);"),
-    "fork_bomb": _cheat("    for (;;)\n        fork();"),
-    "thread_of_time": _cheat("    alarm(1);\n    for (;;)\n        ;"),
-    "includes_the_test": HEAD + '#include "../labs/lab1-tiny/test_tiny.c"\n',
-    "includes_a_device": HEAD + '#include "/dev/zero"\n',
-    "includes_itself": HEAD + "#include __FILE__\n#include __FILE__\n",
-    "huge_array": _cheat("", "char huge[1UL << 33] = {1};\n"),
-}
-
