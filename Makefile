@@ -39,7 +39,7 @@ endif
 setup_for := $(if $(filter test check-kit figures bench-grader,$(MAKECMDGOALS)),all,\
 	$(if $(filter bench,$(MAKECMDGOALS)),bench,run))
 
-goals := grade debug doctor bench test check-kit stubs figures bench-grader
+goals := grade debug replay doctor bench test check-kit stubs figures bench-grader
 .PHONY: help setup clean $(goals) $(labs) $(demos)
 $(goals) $(labs) $(demos): | $(first)
 
@@ -67,6 +67,10 @@ grade: ## everything: tests, Valgrind, leftovers, score
 
 debug: ## gdb in the process that runs your code: LAB=4 TEST=name
 	@$(grader) debug $(if $(LAB),--lab $(LAB)) $(test_options) $(from_option)
+
+replay: ## one schedule of a small case again: LAB=6 SCHEDULE=test:... (GDB=1: in gdb)
+	@$(grader) replay $(if $(LAB),--lab $(LAB)) $(from_option) \
+		$(if $(SCHEDULE),--schedule "$(SCHEDULE)") $(if $(GDB),--gdb)
 
 $(demos): ## build the demo program of lab N and say how to run it
 	@$(grader) demo --lab $(@:demo%=%) $(from_option)

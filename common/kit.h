@@ -105,6 +105,9 @@ struct small_case {
     void (*check)(void);    /* after each: tells what is to be judged */
 };
 void run_schedules(const struct small_case *c);
+/* A step of the scenario's own, as in the body of a critical section: another
+ * role may go on here. */
+void may_switch(void);
 
 /*
  * A program to be executed by the student's code (pipe_capture and the like):

@@ -66,6 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     debug.add_argument("--lab", type=lab_number, metavar="N")
     debug.add_argument("--test", metavar="NAME")
     _add_from(debug)
+    replay = _add(commands, "replay", _replay,
+                  "run one schedule of a small case again, and show its steps")
+    replay.add_argument("--lab", type=lab_number, metavar="N")
+    replay.add_argument("--schedule", metavar="TEST:CHOICES",
+                        help="as the report of the failed test has it")
+    replay.add_argument("--gdb", action="store_true", help="in the debugger")
+    _add_from(replay)
     demo = _add(commands, "demo", _demo, "build a lab's demo program")
     demo.add_argument("--lab", type=lab_number, required=True, metavar="N")
     _add_from(demo)
@@ -248,6 +255,18 @@ def _debug(options: argparse.Namespace) -> int:
     lab = discover.find_labs(kit, [options.lab])[0]
     return debug.debug(kit, lab, options.folder or kit.root / "labs",
                        *test_names([options.test])[:1])
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from grader import debug, discover
+    test, _, choices = (options.schedule or "").partition(":")
+    if options.lab is None or not test:
+        raise KitError("say which schedule to run, as the report has it: "
+                       "make replay LAB=6 SCHEDULE=test:3:1")
+    kit = discover.find_kit(options.kit)
+    lab = discover.find_labs(kit, [options.lab])[0]
+    return debug.debug(kit, lab, options.folder or kit.root / "labs",
+                       *test_names([test])[:1], schedule=choices, gdb=options.gdb)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Sequence
+from typing import Optional, Sequence
 
 from grader import build as build_step
 from grader import pipeline, process, run, sandbox, text
@@ -14,9 +14,11 @@ from grader.model import Kit, Lab
 from grader.submission import check_folder, read_submission
 
 
-def debug(kit: Kit, lab: Lab, folder: Path, test: str) -> int:
+def debug(kit: Kit, lab: Lab, folder: Path, test: str,
+          schedule: Optional[str] = None, gdb: bool = True) -> int:
     """Builds, then runs one test with gdb in the process that runs the
-    student's code: no namespaces, no other user, this terminal."""
+    student's code: no namespaces, no other user, this terminal.  With a
+    schedule, the test's small case is run in that one alone, and it is shown."""
     check_folder(folder)
     pipeline.check_test_names([lab], [test])
     submission = read_submission(lab, folder)
@@ -27,7 +29,7 @@ def debug(kit: Kit, lab: Lab, folder: Path, test: str) -> int:
         built = build_step.build(kit, lab, submission, place)
         if built.status:
             return _not_built("the lab does not build", built.errors)
-        return run.debug(lab, built, place, test)
+        return run.debug(lab, built, place, test, schedule, gdb)
     finally:
         run.sweep(place)
         place.close()

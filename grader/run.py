@@ -253,10 +253,14 @@ def list_tests(judge: Path) -> List[Tuple[str, str]]:
 # ------------------------------------------------------------------- debug
 
 
-def debug(lab: Lab, build: Build, place: Place, test: str) -> int:
+def debug(lab: Lab, build: Build, place: Place, test: str,
+          schedule: Optional[str] = None, gdb: bool = True) -> int:
     """The judge on this terminal, with --debug, for one test."""
-    argv = [str(build.judge), "--xml", "/dev/null", "--only", test, "--shared",
-            "--debug"]
+    argv = [str(build.judge), "--xml", "/dev/null", "--only", test, "--shared"]
+    if gdb:
+        argv.append("--debug")
+    if schedule is not None:
+        argv += ["--schedule", schedule]
     for name in lab.files:
         argv += ["--source", name]
     if build.witness:

@@ -28,8 +28,13 @@ static _Noreturn void exec_gdb(const struct subject *s)
 
     snprintf(pid, sizeof(pid), "%d", (int)s->pid);
     snprintf(stop, sizeof(stop), "break scenario_%s", s->scenario);
-    execlp("gdb", "gdb", "-q", "-p", pid, "-ex", stop, "-ex", "continue",
-           (char *)NULL);
+    if (options.schedule != NULL) /* the roles are its children */
+        execlp("gdb", "gdb", "-q", "-p", pid, "-ex", "set detach-on-fork off",
+               "-ex", "set schedule-multiple on", "-ex", stop, "-ex",
+               "continue", (char *)NULL);
+    else
+        execlp("gdb", "gdb", "-q", "-p", pid, "-ex", stop, "-ex", "continue",
+               (char *)NULL);
     perror("judge: gdb");
     _exit(127);
 }

@@ -23,10 +23,11 @@
 
 enum {
     SPOTS = 1 << 13, /* a power of 2 */
+    KNOWN = 64,
     MOST_SCHEDULES = 20000,
     CELL_BYTES = 8,
     SHOWN_STEPS = 40,
-    COLUMN = 34
+    COLUMN = 22
 };
 
 struct plan {
@@ -40,7 +41,7 @@ static const struct plan none;
 /* Something that steps are made at: 8 bytes of memory, or an object. */
 struct spot {
     bool used, asked; /* was it taken for unshared? */
-    uint64_t space, object, number;
+    uint64_t object, number;
     uint8_t readers, writers; /* roles, as bits */
 };
 
@@ -52,6 +53,8 @@ static struct exploring {
     struct spot *spots;
     bool grown;       /* something asked about has turned out to be shared */
     struct plan plan; /* that runs now */
+    uint64_t known[KNOWN][2];
+    size_t nknown;
     uint64_t seed;
     bool buffered;
 } x;
@@ -63,9 +66,9 @@ static struct schedule *schedule(void)
 
 /* ---- what is shared ------------------------------------------------------ */
 
-static struct spot *spot_at(uint64_t space, uint64_t object, uint64_t number)
+static struct spot *spot_at(uint64_t object, uint64_t number)
 {
-    uint64_t hash = (space * 31 + object) * 0x9e3779b97f4a7c15u + number;
+    uint64_t hash = object * 0x9e3779b97f4a7c15u + number;
     size_t at =
         (size_t)((hash ^ (hash >> 29)) * 0xbf58476d1ce4e5b9u >> 40) % SPOTS;
 
@@ -73,11 +76,9 @@ static struct spot *spot_at(uint64_t space, uint64_t object, uint64_t number)
         struct spot *p = &x.spots[(at + k) % SPOTS];
 
         if (!p->used)
-            *p = (struct spot){.used = true,
-                               .space = space,
-                               .object = object,
-                               .number = number};
-        if (p->space == space && p->object == object && p->number == number)
+            *p =
+                (struct spot){.used = true, .object = object, .number = number};
+        if (p->object == object && p->number == number)
             return p;
     }
     test_fail(FAILED, NULL,
@@ -97,17 +98,32 @@ static bool step_changes(const struct step *s)
     return s->kind == STEP_CALL || event_stores(s->kind);
 }
 
+/* An object that each schedule makes anew has another number each time: it is
+ * told by when it is met first. */
+static uint64_t same_object(const struct step *s)
+{
+    for (size_t i = 0; i < x.nknown; i++)
+        if (x.known[i][0] == s->space && x.known[i][1] == s->object)
+            return i;
+    if (x.nknown == KNOWN)
+        return KNOWN;
+    x.known[x.nknown][0] = s->space;
+    x.known[x.nknown][1] = s->object;
+    return x.nknown++;
+}
+
 /* Calls each(spot, step) for what the step is made at, until one is true. */
 static bool at_each_spot(const struct step *s,
                          bool (*each)(struct spot *p, const struct step *s))
 {
     uint64_t size = s->size_bytes > 0 ? s->size_bytes : 1;
+    uint64_t object = same_object(s);
 
     if (s->kind == STEP_BEGIN || s->space == SPACE_PRIVATE)
         return false;
     for (uint64_t n = s->offset / CELL_BYTES;
          n <= (s->offset + size - 1) / CELL_BYTES; n++)
-        if (each(spot_at(s->space, s->object, n), s))
+        if (each(spot_at(object, n), s))
             return true;
     return false;
 }
@@ -149,6 +165,7 @@ static void run_schedule(const struct plan *p, uint64_t seed)
     long long ended = ++number;
 
     x.plan = *p;
+    x.nknown = 0;
     x.seed = seed;
     subject_forget_values(x.subject);
     witness_reset();
@@ -307,6 +324,63 @@ static bool is_prepared(struct subject *s, void *arg)
     return told_value(s, SCHEDULE_ENDED) != NULL;
 }
 
+/* The choices of add_choices(), without the test's name. */
+static void read_choices(const char *at)
+{
+    struct plan p = none;
+    unsigned long long seed = 0;
+
+    x.buffered = *at == 'b';
+    at += x.buffered;
+    if (sscanf(at, "seed%llu", &seed) == 1)
+        at = "";
+    while (p.nchoices < CHOICES && *at != '\0') {
+        struct choice *c = &p.choices[p.nchoices];
+        int used = 0;
+
+        if (sscanf(at, "%u:%d%n", &c->step, &c->role, &used) != 2)
+            test_fail(BROKEN, NULL, "no schedule: \"%s\"", options.schedule);
+        at += used;
+        if (*at == 'x') {
+            c->role |= ROLE_DIES;
+            p.deaths++;
+            at++;
+        }
+        at += *at == ',';
+        p.nchoices++;
+    }
+    x.plan = p;
+    x.seed = seed;
+}
+
+/* One schedule alone, shown whether or not it is right. */
+static void replay(void)
+{
+    struct text shown = {0};
+    struct plan p;
+
+    read_choices(options.schedule);
+    p = x.plan;
+    run_schedule(&p, x.seed);
+    if (schedule()->diverged)
+        printf("(the program did other steps than the schedule names)\n");
+    judge_schedule(p.deaths);
+    explore_add_schedule(&shown);
+    printf("nothing is wrong with it%s\n", shown.at != NULL ? shown.at : "");
+    text_free(&shown);
+}
+
+static void explore_within_bounds(void)
+{
+    if (!witnessed()) {
+        run_and_judge(&none, 0);
+        return;
+    }
+    explore_mode(false);
+    if (x.is->buffered)
+        explore_mode(true);
+}
+
 void(explore)(struct subject *s, const struct exploration *e)
 {
     stop_exploring();
@@ -314,12 +388,10 @@ void(explore)(struct subject *s, const struct exploration *e)
     x.spots = calloc(SPOTS, sizeof(*x.spots));
     REQUIRE(x.spots != NULL);
     wait_until(s, is_prepared, NULL, NULL, false, "the scenario begins");
-    if (witnessed())
-        explore_mode(false);
+    if (options.schedule != NULL)
+        replay();
     else
-        run_and_judge(&none, 0);
-    if (witnessed() && e->buffered)
-        explore_mode(true);
+        explore_within_bounds();
     stop_exploring();
     subject_forget_values(s);
     schedule()->number = 0;
@@ -332,9 +404,19 @@ void explore_forget(void)
     stop_exploring();
 }
 
+const char *explore_role_name(pid_t pid)
+{
+    static const char names[MOST_ROLES][2] = {"A", "B", "C", "D"};
+
+    for (int role = 0; role < MOST_ROLES && x.subject != NULL; role++)
+        if (schedule()->roles[role].pid == (int32_t)pid)
+            return names[role];
+    return "";
+}
+
 /* ---- the report ------------------------------------------------------------ */
 
-/* "name:3>1,7>0x": before step 3 role 1 goes on, before step 7 role 0 dies. */
+/* "name:3:1,7:0x": before step 3 role 1 goes on, before step 7 role 0 dies. */
 static void add_choices(struct text *t)
 {
     const char *comma = "";
@@ -345,21 +427,23 @@ static void add_choices(struct text *t)
     for (uint32_t i = 0; i < x.plan.nchoices; i++) {
         int role = x.plan.choices[i].role;
 
-        text_add(t, "%s%u>%d%s", comma, x.plan.choices[i].step,
+        text_add(t, "%s%u:%d%s", comma, x.plan.choices[i].step,
                  role & ~ROLE_DIES, role & ROLE_DIES ? "x" : "");
         comma = ",";
     }
 }
 
+static const char *short_name(const char *name)
+{
+    return strncmp(name, "pthread_", 8) == 0 ? name + 8 : name;
+}
+
 static void add_step(struct text *t, const struct step *s, const char *line)
 {
-    char words[120], what[COLUMN * 2];
-    const char *name = s->name[0] != '\0' ? s->name : "begins";
-
-    snprintf(what, sizeof(what), "%.*s%s%s", NAME_BYTES - 1, name,
-             s->waits ? ", waits" : "", s->dies ? ": dies here" : "");
-    snprintf(words, sizeof(words), "%s  %s", line, what);
-    text_add(t, "\n%*s%c  %s", s->role * COLUMN, "", 'A' + s->role, words);
+    text_add(t, "\n%*s%c  %s%s%.*s%s%s", s->role * COLUMN, "", 'A' + s->role,
+             s->place != 0 ? line : "", s->place != 0 ? "  " : "",
+             NAME_BYTES - 1, short_name(s->name), s->waits ? ", waits" : "",
+             s->dies ? ": dies here" : "");
 }
 
 /* The steps as lines, a role a column; steps of one line that follow each

@@ -19,10 +19,11 @@ struct options {
     const char **sources; /* base names of the student's files, then NULL */
     int events_fd;
     bool valgrind;
-    bool witness;        /* the student's object is instrumented */
-    bool debug;          /* no deadlines; gdb in the scenario's process */
-    bool shared;         /* objects of this uid may be somebody else's */
-    const char *journal; /* file for the IPC objects that the run makes, a line
+    bool witness;         /* the student's object is instrumented */
+    bool debug;           /* no deadlines; gdb in the scenario's process */
+    const char *schedule; /* to be run alone and shown; or NULL */
+    bool shared;          /* objects of this uid may be somebody else's */
+    const char *journal;  /* file for the IPC objects that the run makes, a line
                           * each: "m 5" (or s, q), "/name"; or NULL */
 };
 extern struct options options;
@@ -140,6 +141,8 @@ void witness_reset(void);
 /* For a failed test: the schedule that runs now, if one does. */
 void explore_add_schedule(struct text *t);
 void explore_forget(void);
+/* "A", "B" ... for a process that is a role of it, else "". */
+const char *explore_role_name(pid_t pid);
 /* The lines "shm_sync.c:41" of steps (races.c). */
 enum { LINE_BYTES = 64 };
 void lines_of(const struct step *steps, size_t n, char lines[][LINE_BYTES]);

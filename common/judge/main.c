@@ -115,7 +115,7 @@ static _Noreturn void usage(const char *why)
             "[--skip TEST]...\n"
             "             [--source FILE]... [--shared] [--journal FILE] "
             "[--valgrind]\n"
-            "             [--witness] [--debug]\n"
+            "             [--witness] [--debug] [--schedule CHOICES]\n"
             "             -- COMMAND... SUBJECT\n",
             why);
     exit(2);
@@ -148,6 +148,7 @@ static const char *read_options(int argc, char **argv, struct selection *sel)
         VALGRIND,
         WITNESS,
         DEBUG,
+        SCHEDULE,
         LIST
     };
     static const struct option names[] = {
@@ -161,6 +162,7 @@ static const char *read_options(int argc, char **argv, struct selection *sel)
         {"valgrind", no_argument, NULL, VALGRIND},
         {"witness", no_argument, NULL, WITNESS},
         {"debug", no_argument, NULL, DEBUG},
+        {"schedule", required_argument, NULL, SCHEDULE},
         {"list", no_argument, NULL, LIST},
         {NULL, 0, NULL, 0}};
     const char *xml = NULL;
@@ -199,6 +201,9 @@ static const char *read_options(int argc, char **argv, struct selection *sel)
             break;
         case DEBUG:
             options.debug = true;
+            break;
+        case SCHEDULE:
+            options.schedule = optarg;
             break;
         case LIST:
             list_tests();

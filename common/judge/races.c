@@ -416,6 +416,16 @@ static void add_memory(struct text *t, const struct event *e)
         text_add(t, "shared memory");
 }
 
+static void add_process(struct text *t, const struct event *e)
+{
+    const char *role = explore_role_name(e->pid);
+
+    if (role[0] != '\0')
+        text_add(t, "process %s", role);
+    else
+        text_add(t, "pid %d", (int)e->pid);
+}
+
 static void add_accesses(struct text *t, const struct event *a,
                          const struct event *b)
 {
@@ -423,12 +433,14 @@ static void add_accesses(struct text *t, const struct event *a,
 
     line_of(a, first);
     line_of(b, second);
-    text_add(t, "nothing orders these two: %s in pid %d %s ", first,
-             (int)a->pid, event_stores(a->kind) ? "writes" : "reads");
+    text_add(t, "nothing orders these two: %s in ", first);
+    add_process(t, a);
+    text_add(t, " %s ", event_stores(a->kind) ? "writes" : "reads");
     add_memory(t, a);
-    text_add(t, "; %s in %s %d %s %s", second,
-             a->pid == b->pid ? "another thread of pid" : "pid", (int)b->pid,
-             event_stores(b->kind) ? "writes" : "reads",
+    text_add(t, "; %s in %s", second,
+             a->pid == b->pid ? "another thread of " : "");
+    add_process(t, b);
+    text_add(t, " %s %s", event_stores(b->kind) ? "writes" : "reads",
              a->offset == b->offset && a->size_bytes == b->size_bytes
                  ? "them"
                  : "some of them");

@@ -281,6 +281,8 @@ void test_fail(enum status status, const char *location, const char *format,
 
     copy_ascii(kept, sizeof(kept), message.at != NULL ? message.at : "");
     text_free(&message);
+    if (options.schedule != NULL)
+        printf("%s\n", kept);
     if (status != BROKEN && met_stub() != NULL) {
         note_stub(met_stub());
         status = NOT_STARTED;

@@ -450,6 +450,18 @@ void schedule_seen(const struct event *e, uint64_t before, bool changes)
         note_look(e->place, e->offset, before);
 }
 
+void may_switch(void)
+{
+    if (me == NOBODY)
+        return;
+    take_step((struct step){.kind = STEP_CALL,
+                            .space = SPACE_NAMES,
+                            .object = 1,
+                            .size_bytes = 1,
+                            .name = "in the body"});
+    note_effect();
+}
+
 /* ---- calls -------------------------------------------------------------- */
 
 enum meaning {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Dict, List, Sequence, Tuple
 
 from grader import text
@@ -26,7 +27,8 @@ _ISOLATION = {
 }
 _MOST_NAMES = 4
 # Labels of what the reader copies: a path or a command.
-COPIED = ("again:", "read:")
+COPIED = ("again:", "read:", "replay:")
+_SCHEDULE = re.compile(r"replay: (\w+:[a-z0-9:,]*)")
 
 
 def isolation_line(report: Report) -> str:
@@ -77,7 +79,8 @@ def message_rows(outcome: Outcome) -> Rows:
         rows.append(("expected", expected))
     if seen:
         rows.append(("seen", seen))
-    rows += [("" if rows else "message", line) for line in others]
+    rows += [("" if rows else "message", line) for line in others
+             if not _SCHEDULE.fullmatch(line)]
     if not rows:
         rows.append(("message", STATUS_WORDS[outcome.status]))
     return rows
@@ -93,6 +96,9 @@ def failure_rows(lab: Lab, outcome: Outcome, origin: str) -> Rows:
         rows.append(("hint", outcome.test.hint))
         rows.append(("read", handout(lab, outcome.test)))
     rows.append(("again", again(lab, outcome.test, origin)))
+    for schedule in _SCHEDULE.findall(outcome.message):
+        rows.append(("replay", f"make replay LAB={lab.number}{_from(origin)} "
+                     f"SCHEDULE={schedule}"))
     return rows
 
 

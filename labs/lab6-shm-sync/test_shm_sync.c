@@ -372,6 +372,86 @@ TEST(account, account_init_tells_why_it_failed)
     expect_error(s, "init", ENOMEM);
 }
 
+/* Small cases, in every order of their steps. */
+
+HELPER void prepare_account(void)
+{
+    struct account *a = given_shared("account", NULL);
+
+    memset(a, 0, sizeof(*a));
+    account_init(a);
+}
+
+HELPER int add_in_two_steps(int64_t *balance, void *ctx)
+{
+    *balance += 100;
+    may_switch();
+    *balance += *(const int64_t *)ctx - 100;
+    return 0;
+}
+
+HELPER void add_1(void)
+{
+    account_update(given_shared("account", NULL), add_in_two_steps,
+                   &(int64_t){1});
+}
+
+HELPER void add_10(void)
+{
+    account_update(given_shared("account", NULL), add_in_two_steps,
+                   &(int64_t){10});
+}
+
+/* Who comes after all others finds what is to be judged. */
+HELPER void tell_balance(void)
+{
+    struct errand e = {.amount = 0};
+
+    CALL("update",
+         account_update(given_shared("account", NULL), run_errand, &e));
+}
+
+SCENARIO(two_updates)
+{
+    run_schedules(&(struct small_case){.prepare = prepare_account,
+                                       .roles = {add_1, add_10},
+                                       .check = tell_balance});
+}
+
+HELPER void balance_is_right(struct subject *s, unsigned deaths)
+{
+    long long found;
+
+    expect_return(s, "update", 0);
+    found = got_int(s, "found");
+    if (deaths == 0)
+        expect_int(s, "found", 11);
+    else
+        EXPECT(found == 1 || found == 10 || found == 11,
+               "each update whole or not made, and that of the one who lives "
+               "made: 1, 10 or 11",
+               "%lld", found);
+}
+
+TEST(account, updates_in_every_order_of_steps)
+{
+    struct subject *s = START(
+        two_updates, SHARE("account", new_shared(sizeof(struct account))));
+
+    explore(s,
+            &(struct exploration){.preemptions = 2, .check = balance_is_right});
+    finish(s);
+}
+
+TEST(account, a_death_at_every_step_of_every_order)
+{
+    struct subject *s = START(
+        two_updates, SHARE("account", new_shared(sizeof(struct account))));
+
+    explore(s, &(struct exploration){.deaths = 1, .check = balance_is_right});
+    finish(s);
+}
+
 /* ------------------------------------------------------------------------
  * Group board
  */
@@ -1212,6 +1292,144 @@ TEST(ring, nothing_is_lost_or_got_twice)
                seen[n / 20][n % 20]);
 }
 
+/* Small cases, in every order of their steps. */
+
+HELPER void prepare_ring(void)
+{
+    struct ring *r = given_shared("ring", NULL);
+
+    memset(r, 0, sizeof(*r));
+    ring_init(r, (size_t)given_int("slots"));
+}
+
+HELPER void put_numbers(int from, unsigned n)
+{
+    struct item it = {.from = from};
+
+    for (it.number = 1; it.number <= n; it.number++)
+        CALL("put", ring_put(given_shared("ring", NULL), &it, -1));
+}
+
+HELPER void put_two(void)
+{
+    put_numbers(0, 2);
+}
+
+HELPER void put_one(void)
+{
+    put_numbers(1, 1);
+}
+
+/* Tells what it got as the digits of a number. */
+HELPER void get_numbers(const char *name, int n)
+{
+    struct item it = {.number = 0};
+    int got = 0;
+
+    for (int i = 0; i < n; i++)
+        if (CALL("get", ring_get(given_shared("ring", NULL), &it, -1)) == 0)
+            got = got * 10 + (int)it.number;
+    tell_int(name, got);
+}
+
+HELPER void get_two(void)
+{
+    get_numbers("got", 2);
+}
+
+HELPER void get_one(void)
+{
+    get_numbers("got", 1);
+}
+
+HELPER void get_another(void)
+{
+    get_numbers("got as well", 1);
+}
+
+HELPER void close_it(void)
+{
+    CALL("close", ring_close(given_shared("ring", NULL)));
+}
+
+SCENARIO(two_through_one_slot)
+{
+    run_schedules(&(struct small_case){.prepare = prepare_ring,
+                                       .roles = {put_two, get_two}});
+}
+
+SCENARIO(two_consumers)
+{
+    run_schedules(&(struct small_case){
+        .prepare = prepare_ring, .roles = {get_one, get_another, put_two}});
+}
+
+SCENARIO(get_and_close)
+{
+    run_schedules(&(struct small_case){.prepare = prepare_ring,
+                                       .roles = {get_one, close_it}});
+}
+
+SCENARIO(two_producers)
+{
+    run_schedules(&(struct small_case){.prepare = prepare_ring,
+                                       .roles = {put_one, put_one, get_two}});
+}
+
+HELPER void both_in_order(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_return(s, "put", 0);
+    expect_return(s, "get", 0);
+    expect_int(s, "got", 12);
+}
+
+HELPER void each_got_one(struct subject *s, unsigned deaths)
+{
+    long long got = got_int(s, "got"), other = got_int(s, "got as well");
+
+    (void)deaths;
+    expect_return(s, "get", 0);
+    EXPECT(got + other == 3 && got * other == 2,
+           "items 1 and 2, one for each consumer", "%lld and %lld", got, other);
+}
+
+HELPER void one_of_each(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_return(s, "get", 0);
+    expect_int(s, "got", 11);
+}
+
+HELPER void get_is_refused(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_return(s, "close", 0);
+    expect_error(s, "get", EPIPE);
+}
+
+#define EXPLORE_RING(scenario, preemptions_, check_)                     \
+    do {                                                                 \
+        struct subject *s_ =                                             \
+            START(scenario, INT("slots", 1),                             \
+                  SHARE("ring", new_shared(sizeof(struct ring))));       \
+        explore(s_, &(struct exploration){.preemptions = (preemptions_), \
+                                          .check = (check_)});           \
+        finish(s_);                                                      \
+    } while (0)
+
+TEST(ring, puts_and_gets_in_every_order_of_steps)
+{
+    EXPLORE_RING(two_through_one_slot, 1, both_in_order);
+    EXPLORE_RING(get_and_close, 2, get_is_refused);
+}
+
+TEST(ring, many_at_either_end_in_every_order_of_steps)
+{
+    EXPLORE_RING(two_consumers, 0, each_got_one);
+    EXPLORE_RING(two_producers, 0, one_of_each);
+}
+
 /* ------------------------------------------------------------------------
  * Group table
  */
@@ -1484,4 +1702,77 @@ TEST(table, table_init_tells_why_it_failed)
 
     finish(s);
     expect_error(s, "init", ENOMEM);
+}
+
+/* Small cases, in every order of their steps. */
+
+HELPER void prepare_table(void)
+{
+    struct shared_table *t = given_shared("table", NULL);
+
+    memset(t, 0, sizeof(*t));
+    rw_init(t);
+}
+
+HELPER int look_at_both(const int64_t *cells, void *ctx)
+{
+    int64_t first = cells[0];
+
+    (void)ctx;
+    may_switch();
+    tell_int("difference", cells[1] - first);
+    return 0;
+}
+
+HELPER int add_to_both(int64_t *cells, void *ctx)
+{
+    (void)ctx;
+    cells[0]++;
+    may_switch();
+    cells[1]++;
+    return 0;
+}
+
+HELPER void read_table(void)
+{
+    CALL("read", rw_read(given_shared("table", NULL), look_at_both, NULL));
+}
+
+HELPER void write_table(void)
+{
+    CALL("write", rw_write(given_shared("table", NULL), add_to_both, NULL));
+}
+
+HELPER void tell_table(void)
+{
+    tell_int("sum",
+             ((struct shared_table *)given_shared("table", NULL))->cells[1]);
+}
+
+SCENARIO(a_reader_and_two_writers)
+{
+    run_schedules(
+        &(struct small_case){.prepare = prepare_table,
+                             .roles = {read_table, write_table, write_table},
+                             .check = tell_table});
+}
+
+HELPER void table_is_whole(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_return(s, "read", 0);
+    expect_return(s, "write", 0);
+    expect_int(s, "difference", 0);
+    expect_int(s, "sum", 2);
+}
+
+TEST(table, visits_in_every_order_of_steps)
+{
+    struct subject *s =
+        START(a_reader_and_two_writers,
+              SHARE("table", new_shared(sizeof(struct shared_table))));
+
+    explore(s,
+            &(struct exploration){.preemptions = 1, .check = table_is_whole});
+    finish(s);
 }

@@ -206,7 +206,7 @@ TEST(conditions, lost_wakeups)
                  &(struct exploration){.preemptions = 2},
                  ways[i] == EVENT_RIGHT, "nobody is left to wake one");
         if (ways[i] != EVENT_RIGHT && witnessed())
-            says("pthread_cond_wait, waits");
+            says("cond_wait, waits");
     }
 }
 
@@ -288,7 +288,7 @@ TEST(locks, taken_crosswise)
                  &(struct exploration){.preemptions = 2}, !crosswise,
                  "nobody is left to wake one");
         if (crosswise && witnessed())
-            says("pthread_mutex_lock, waits");
+            says("mutex_lock, waits");
     }
 }
 
