@@ -461,6 +461,9 @@ def _out_of_sight(lab: Lab, place: Place, symbols: Sequence[Tuple[str, str]]
             elif re.search(r"\b(asm|__asm|__asm__)\b", line):
                 unseen.append(f"{where}: inline assembly: the tests do not see what it "
                               "does in shared memory; C11 atomics they do")
+            elif re.search(r"\bsyscall\s*\(", line):
+                unseen.append(f"{where}: syscall(): the tests do not see what it does "
+                              "in shared memory; the call's own function they do")
     return hidden, unseen
 
 

@@ -44,7 +44,8 @@ def _names(kit: Kit, labs: Sequence[Lab]) -> List[str]:
 
 def _unexpected(kit: Kit, labs: Sequence[Lab]) -> List[str]:
     """Files that the layout has no place for."""
-    patterns = ["handouts/README.md", "handouts/security.md", "handouts/figures/*.dot", "handouts/figures/*.svg",
+    patterns = ["handouts/README.md", "handouts/races.md", "handouts/security.md",
+                "handouts/figures/*.dot", "handouts/figures/*.svg",
                 "handouts/figures/bench.json",
                 "common/*.[ch]", "common/judge/*.[ch]", "common/subject/*.[ch]",
                 "common/bench/*.[ch]", "common/confine/*.c",

@@ -96,9 +96,10 @@ def failure_rows(lab: Lab, outcome: Outcome, origin: str) -> Rows:
         rows.append(("hint", outcome.test.hint))
         rows.append(("read", handout(lab, outcome.test)))
     rows.append(("again", again(lab, outcome.test, origin)))
-    for schedule in _SCHEDULE.findall(outcome.message):
-        rows.append(("replay", f"make replay LAB={lab.number}{_from(origin)} "
-                     f"SCHEDULE={schedule}"))
+    for match in map(_SCHEDULE.fullmatch, outcome.message.split("\n")):
+        if match:
+            rows.append(("replay", f"make replay LAB={lab.number}{_from(origin)} "
+                         f"SCHEDULE={match.group(1)}"))
     return rows
 
 

@@ -75,6 +75,12 @@ def test_what_the_caller_got_wrong(options, says, grade):
     assert status == 2 and says in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize("options", ((), ("--lab", "1"), ("--schedule", "x:1:0")))
+def test_replay_says_what_it_needs(options, tiny_kit, capfd):
+    assert main(["--kit", str(tiny_kit.root), "replay", *options]) == 2
+    assert "make replay LAB=6 SCHEDULE=test:3:1" in capfd.readouterr().err
+
+
 def test_a_bad_from(tiny_kit, tmp_path, capfd):
     for name in ("gone", "file"):
         (tmp_path / "file").write_text("")

@@ -4,8 +4,10 @@ of every file (compilers, clang-format, shellcheck)."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import List
@@ -74,6 +76,20 @@ def test_the_judges_own_tests(name, way, isolation, monkeypatch):
               for o in score.outcomes if o.status != PASSED]
     assert failed == [] and not score.problem, score.build_errors
     assert lab.tests
+
+
+@needs_solutions
+@pytest.mark.skipif(not (ROOT / "labs" / "lab6-shm-sync").is_dir(), reason="no lab 6")
+@pytest.mark.parametrize("choices,says", (
+    ("", "nothing is wrong with it"), ("4:1", "nothing is wrong with it"),
+    ("bseed3", "nothing is wrong with it"), ("x", 'no schedule: "x"')))
+def test_replay(choices, says):
+    schedule = f"updates_in_every_order_of_steps:{choices}"
+    done = run_tool(sys.executable, "-m", "grader", "replay", "--lab", "6", "--from",
+                    "solutions", "--schedule", schedule)
+    assert says in done.stdout, done.stdout + done.stderr
+    if not says.startswith("no"):
+        assert re.search(r"^ {22}B  shm_sync\.c:\d+  mutex_lock", done.stdout, re.MULTILINE)
 
 
 # ----------------------------------------------------- the ring of lab 8, by model

@@ -173,3 +173,43 @@ def test_the_json_report_is_written_whole(report, tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["report.json"]
     with pytest.raises(KitError, match="can't write"):
         json_report.write(report, path / "below-a-file" / "report.json")
+
+
+def report_with(tiny_lab, **fields) -> Report:
+    outcomes = {test.name: Outcome(test, PASSED) for test in tiny_lab.tests}
+    first = tiny_lab.tests[0]
+    outcomes[first.name] = Outcome(first, **fields)
+    return Report((score_lab(tiny_lab, outcomes, MemoryCheck((), ())),), "none", "", "labs")
+
+
+def test_a_schedule_is_shown_and_can_be_run_again(tiny_lab):
+    report = report_with(
+        tiny_lab, status=FAILED, schedules=1204,
+        message="expected: 2\nseen: 1\nthe schedule, one process a column:\n"
+        "A  tiny.c:3  load\n                      B  tiny.c:3  load\n"
+        "replay: answers_with_the_next_number:3:1,7:0x")
+    for text in (render(report, UTF8), quick.render(report, UTF8)):
+        lines = text.splitlines()
+        columns = [line.index(word) for word in ("A  tiny.c:3", "B  tiny.c:3")
+                   for line in lines if word in line]
+        assert columns[1] - columns[0] == 22
+        assert any(line.split(":", 1)[1].strip() == "make replay LAB=1 SCHEDULE="
+                   "answers_with_the_next_number:3:1,7:0x"
+                   for line in lines if "replay:" in line)
+    assert "1,204 schedules" in render(report, UTF8)
+    test = json_report.as_dict(report)["labs"][0]["groups"][0]["tests"][0]
+    assert test["schedules"] == 1204
+
+
+def test_what_only_looks_like_a_schedule_is_no_command(tiny_lab):
+    report = report_with(tiny_lab, status=FAILED,
+                         message="seen: 1\nreplay: x:1:2; rm -rf *\nreplay: $(x):")
+    assert "make replay" not in render(report, UTF8)
+
+
+def test_a_group_that_is_not_started_has_one_line(tiny_lab):
+    outcomes = {test.name: Outcome(test, NOT_STARTED) for test in tiny_lab.tests}
+    report = Report((score_lab(tiny_lab, outcomes, MemoryCheck((), ())),), "none", "", "labs")
+    text = render(report, UTF8)
+    assert text.count("2 tests not started") == 2
+    assert tiny_lab.tests[0].title not in text

@@ -318,9 +318,35 @@ def test_code_that_hides_from_the_witness_is_not_built(line, says, witness_kit, 
     assert says in "\n".join(score.build_errors)
 
 
-def test_inline_assembly_is_told(witness_kit, tmp_path, isolation):
-    line = '#define PAUSE __asm__ volatile("")\nvoid f(void);\nvoid f(void) { PAUSE; }\n'
-    score = grade(witness_kit, tmp_path, isolation, source=line)
+@pytest.mark.parametrize("line,says", (
+    ('#define PAUSE __asm__ volatile("")\nvoid f(void);\nvoid f(void) { PAUSE; }',
+     "tiny.c:3: inline assembly"),
+    ("#include <unistd.h>\nvoid f(void);\nvoid f(void) { syscall(39); }",
+     "tiny.c:3: syscall()")))
+def test_what_the_witness_does_not_see_is_told(line, says, witness_kit, tmp_path, isolation):
+    score = grade(witness_kit, tmp_path, isolation, source=f"{line}\n")
     assert score.passed == 4
-    assert any(warning.startswith("tiny.c:3: inline assembly")
+    assert any(warning.startswith(says)
                for warning in score.build_warnings), score.build_warnings
+
+
+def make_segment() -> str:
+    made = subprocess.run(["ipcmk", "-M", "4096"], check=True, capture_output=True,
+                          text=True).stdout
+    return made.split()[-1]
+
+
+@pytest.mark.parametrize("boot,removed", (("", True), ("an earlier one", False)))
+def test_a_journal_names_what_the_next_grader_removes(boot, removed, tmp_path):
+    noted, other = make_segment(), make_segment()
+    try:
+        journal = run._begin_journal(tmp_path)
+        journal.write_text((boot or journal.read_text().strip()) +
+                           f"\nm {noted}\nq {other}\n/no-such-name\nnonsense\n")
+        run._remove_noted_objects(tmp_path)
+        left = run.sysv_objects("shm", "shmid", os.geteuid())
+        assert (noted not in left) is removed
+        assert other in left
+    finally:
+        for segment in (noted, other):
+            subprocess.run(["ipcrm", "-m", segment], check=False, capture_output=True)
