@@ -342,6 +342,40 @@ static void note_look(uint64_t place, uint64_t offset, uint64_t value)
         looks[nlooks++] = (struct look){place, offset, value, 1};
 }
 
+/* A plain store is made after its hook: whether it has changed anything is seen
+ * at the next one. */
+static struct {
+    const volatile void *at; /* NULL: none */
+    size_t size;
+    uint64_t before, place, offset;
+} stored;
+
+void schedule_will_store(const struct event *e, const volatile void *at,
+                         size_t size)
+{
+    if (me == NOBODY)
+        return;
+    stored.at = at;
+    stored.size = size;
+    stored.before = witness_peek(at, size);
+    stored.place = e->place;
+    stored.offset = e->offset;
+}
+
+static void settle_store(void)
+{
+    const volatile void *at = stored.at;
+
+    stored.at = NULL;
+    if (at == NULL)
+        return;
+    if (stored.size > sizeof(stored.before) ||
+        witness_peek(at, stored.size) != stored.before)
+        note_effect();
+    else
+        note_look(stored.place, stored.offset, stored.before);
+}
+
 /* ---- accesses ----------------------------------------------------------- */
 
 static struct step step_of(const struct event *e, const char *name)
@@ -435,6 +469,7 @@ void schedule_access(const struct event *e, const char *name)
 {
     if (me == NOBODY)
         return;
+    settle_store();
     if (!passes_stores(e) && nbuffered > 0 && schedule()->buffered)
         schedule_flush();
     take_step(step_of(e, name));
@@ -590,6 +625,7 @@ void schedule_enter(const char *name, const char *family, const int64_t *args,
     call_meaning = meaning_of(family, args, &key);
     if (call_meaning == NO_STEP)
         return;
+    settle_store();
     schedule_flush();
     call_step = step_of_call(name, key, place);
     take_step(call_step);
@@ -895,6 +931,7 @@ static void end_role(void)
 {
     if (me == NOBODY)
         return;
+    settle_store();
     schedule_flush();
     schedule()->roles[me].state = ROLE_DONE;
     give_turn(NOBODY);
@@ -912,6 +949,7 @@ static _Noreturn void run_role(int role, void (*run)(void))
     me = role;
     nlooks = 0;
     nbuffered = 0;
+    stored.at = NULL;
     atexit(end_role);
     await_word(&s->roles[me].turn);
     record((struct step){.kind = STEP_BEGIN, .space = SPACE_PRIVATE});

@@ -50,6 +50,8 @@ int witness_join(pthread_t id, void **result);
 uint64_t witness_place(const void *return_address);
 struct event witness_at(const volatile void *address);
 void witness_joined(pid_t pid);
+/* What lies at an address, of up to 8 bytes. */
+uint64_t witness_peek(const volatile void *at, size_t size);
 
 /* ---- schedules (schedule.c) ----
  * All do nothing in a process that takes no turns. */
@@ -58,6 +60,9 @@ void witness_joined(pid_t pid);
  * there. */
 void schedule_access(const struct event *e, const char *name);
 void schedule_seen(const struct event *e, uint64_t before, bool changes);
+/* Before a plain store, which is made after the hook. */
+void schedule_will_store(const struct event *e, const volatile void *at,
+                         size_t size);
 /* Keeps an atomic store in the store buffer: true, it is not to be made now. */
 bool schedule_defer(volatile void *at, unsigned size, uint64_t value,
                     int order);

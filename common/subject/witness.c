@@ -237,7 +237,8 @@ static void end(struct access *a, uint64_t value, bool changed)
 
     if (!a->shared)
         return;
-    schedule_seen(&a->event, value, changed);
+    if (a->event.kind != EVENT_STORE)
+        schedule_seen(&a->event, value, changed);
     if (!event_stores(a->event.kind))
         note_load(&a->event, value);
     if (a->gate != NULL)
@@ -245,8 +246,7 @@ static void end(struct access *a, uint64_t value, bool changed)
     errno = saved;
 }
 
-/* What lies there, for a size that fits. */
-static uint64_t peek(const volatile void *at, size_t size)
+uint64_t witness_peek(const volatile void *at, size_t size)
 {
     uint64_t value = 0;
 
@@ -261,7 +261,9 @@ static void plain(const volatile void *at, size_t size, int kind,
 {
     struct access a = begin(at, size, kind, 0, return_address);
 
-    end(&a, a.shared ? peek(at, size) : 0, kind == EVENT_STORE);
+    if (a.shared && kind == EVENT_STORE)
+        schedule_will_store(&a.event, at, size);
+    end(&a, a.shared ? witness_peek(at, size) : 0, false);
 }
 
 #define HERE __builtin_return_address(0)
@@ -330,12 +332,14 @@ void __tsan_func_exit(void)
         struct access a =                                                      \
             begin(at, sizeof(type), EVENT_ATOMIC_STORE, order, HERE);          \
                                                                                \
+        type before =                                                          \
+            a.shared ? __atomic_load_n(at, __ATOMIC_SEQ_CST) : value;          \
         bool waits =                                                           \
             a.shared && schedule_defer(at, sizeof(type), value, order);        \
                                                                                \
         if (!waits)                                                            \
             __atomic_store_n(at, value, __ATOMIC_SEQ_CST);                     \
-        end(&a, 0, !waits);                                                    \
+        end(&a, before, !waits && before != value);                            \
     }                                                                          \
     ATOMIC_RMW(bits, type, exchange, exchange_n)                               \
     ATOMIC_RMW(bits, type, fetch_add, fetch_add)                               \

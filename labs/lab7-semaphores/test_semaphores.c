@@ -1221,6 +1221,58 @@ TEST(slots, what_is_shared_is_touched_with_the_mutex)
     expect_return(s[3], "get 1", 0);
 }
 
+/* A small case, in every order of its steps: two items through one slot. */
+
+HELPER void prepare_slots(void)
+{
+    struct slots *s = given_shared("slots", NULL);
+
+    memset(s, 0, sizeof(*s));
+    slots_init(s, 1);
+}
+
+HELPER void put_two(void)
+{
+    struct slot_item item = {.from = 0};
+
+    for (item.number = 1; item.number <= 2; item.number++)
+        CALL("put", slots_put(given_shared("slots", NULL), &item, -1));
+}
+
+HELPER void get_two(void)
+{
+    struct slot_item item = {.number = 0};
+    int got = 0;
+
+    for (int i = 0; i < 2; i++)
+        if (CALL("get", slots_get(given_shared("slots", NULL), &item, -1)) == 0)
+            got = 10 * got + (int)item.number;
+    tell_int("got", got);
+}
+
+SCENARIO(two_through_one_slot)
+{
+    run_schedules(&(struct small_case){.prepare = prepare_slots,
+                                       .roles = {put_two, get_two}});
+}
+
+HELPER void both_in_order(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_return(s, "put", 0);
+    expect_return(s, "get", 0);
+    expect_int(s, "got", 12);
+}
+
+HELPER void explore_slots(void)
+{
+    struct subject *s = START(two_through_one_slot,
+                              SHARE("slots", new_shared(sizeof(struct slots))));
+
+    explore(s, &(struct exploration){.preemptions = 1, .check = both_in_order});
+    finish(s);
+}
+
 /* Two producers and two consumers. */
 TEST(slots, nothing_is_lost_or_got_twice)
 {
@@ -1253,6 +1305,7 @@ TEST(slots, nothing_is_lost_or_got_twice)
         EXPECT(seen[n / 20][n % 20] == 1, "each item got once",
                "item %d of producer %d got %u times", n % 20, n / 20,
                seen[n / 20][n % 20]);
+    explore_slots();
 }
 
 /* ------------------------------------------------------------------------
@@ -1445,6 +1498,103 @@ TEST(turn, pass_without_the_turn_is_refused)
 }
 
 /* Between a look and what is done about it another process may do the same. */
+/* Small cases, in every order of their steps: two take the token and pass it
+ * on; two pass it at one time. */
+
+HELPER void prepare_turn(void)
+{
+    turn_init(given_shared("qid", NULL));
+}
+
+HELPER int turn_id(void)
+{
+    return *(int *)given_shared("qid", NULL);
+}
+
+HELPER void add_in_turn(void)
+{
+    int *sum = given_shared("sum", NULL), found;
+
+    CALL("take", turn_take(turn_id()));
+    found = *sum;
+    may_switch();
+    *sum = found + 1;
+    CALL("pass", turn_pass(turn_id()));
+}
+
+HELPER void prepare_taken_turn(void)
+{
+    prepare_turn();
+    turn_take(turn_id());
+}
+
+HELPER void pass_as_well(void)
+{
+    CALL("pass as well", turn_pass(turn_id()));
+}
+
+HELPER void pass_it(void)
+{
+    CALL("pass", turn_pass(turn_id()));
+}
+
+HELPER void end_turn(void)
+{
+    int *sum = given_shared("sum", NULL);
+    struct msqid_ds ds = {.msg_qnum = 0};
+
+    msgctl(turn_id(), IPC_STAT, &ds);
+    tell_int("tokens", (long long)ds.msg_qnum);
+    tell_int("sum", *sum);
+    *sum = 0;
+    turn_destroy(turn_id());
+}
+
+SCENARIO(two_in_turn)
+{
+    run_schedules(&(struct small_case){.prepare = prepare_turn,
+                                       .roles = {add_in_turn, add_in_turn},
+                                       .check = end_turn});
+}
+
+SCENARIO(two_that_pass)
+{
+    run_schedules(&(struct small_case){.prepare = prepare_taken_turn,
+                                       .roles = {pass_it, pass_as_well},
+                                       .check = end_turn});
+}
+
+HELPER void one_after_the_other(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_int(s, "sum", 2);
+    expect_int(s, "tokens", 1);
+}
+
+HELPER void one_is_refused(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_int(s, "tokens", 1);
+    EXPECT((got_int(s, "pass") == 0) + (got_int(s, "pass as well") == 0) == 1,
+           "one of two that pass at one time succeeds", "another number");
+}
+
+HELPER void explore_turn(void)
+{
+    struct subject *s =
+        START(two_in_turn, SHARE("qid", new_shared(sizeof(int))),
+              SHARE("sum", new_shared(sizeof(int))));
+
+    explore(s, &(struct exploration){.preemptions = 2,
+                                     .check = one_after_the_other});
+    finish(s);
+    s = START(two_that_pass, SHARE("qid", new_shared(sizeof(int))),
+              SHARE("sum", new_shared(sizeof(int))));
+    explore(s,
+            &(struct exploration){.preemptions = 2, .check = one_is_refused});
+    finish(s);
+}
+
 TEST(turn, there_are_never_two_tokens)
 {
     int qid = new_turn();
@@ -1465,6 +1615,7 @@ TEST(turn, there_are_never_two_tokens)
            "one of two that pass at one time succeeds", "%d do",
            (got_int(slow, "pass") == 0) + (got_int(fast, "pass") == 0));
     expect_error(got_int(slow, "pass") == 0 ? fast : slow, "pass", EPERM);
+    explore_turn();
 }
 
 TEST(turn, destroy_tells_who_waits)
@@ -1557,6 +1708,52 @@ HELPER void expect_read(struct subject *s, const void *data, size_t size)
                "byte %zu was", i);
 }
 
+/* A small case, in every order of its steps: two messages, one after the
+ * other. */
+
+HELPER void write_twice(void)
+{
+    struct mailbox *m = given_shared("mailbox", NULL);
+    int qid = (int)given_int("qid");
+
+    CALL("write", handshake_write(m, qid, "one", 3));
+    CALL("write", handshake_write(m, qid, "three", 5));
+}
+
+HELPER void read_twice(void)
+{
+    struct mailbox *m = given_shared("mailbox", NULL);
+    int qid = (int)given_int("qid");
+    char text[16] = "";
+
+    if (CALL("first", handshake_read(m, qid, text, 8)) == 3)
+        CALL("second", handshake_read(m, qid, text + 3, 8));
+    tell_str("text", text);
+}
+
+SCENARIO(two_messages)
+{
+    run_schedules(&(struct small_case){.roles = {write_twice, read_twice}});
+}
+
+HELPER void both_arrive(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_return(s, "write", 0);
+    expect_return(s, "second", 5);
+    expect_str(s, "text", "onethree");
+}
+
+HELPER void explore_handshake(void)
+{
+    struct post p = new_post();
+    struct subject *s =
+        START(two_messages, SHARE("mailbox", p.m), INT("qid", p.qid));
+
+    explore(s, &(struct exploration){.preemptions = 1, .check = both_arrive});
+    finish(s);
+}
+
 TEST(handshake, what_is_written_is_read)
 {
     static const size_t sizes[] = {1, 0, MAILBOX_BYTES, 100};
@@ -1575,6 +1772,7 @@ TEST(handshake, what_is_written_is_read)
         EXPECT(messages_in(p.qid) == 0, "no message left in the queue",
                "%lu are", messages_in(p.qid));
     }
+    explore_handshake();
 }
 
 TEST(handshake, the_writer_waits_for_ok)
@@ -1839,6 +2037,73 @@ TEST(meet, the_first_waits_for_the_second)
     }
 }
 
+/* A small case, in every order of its steps: two meetings. */
+
+HELPER void prepare_place(void)
+{
+    struct rendezvous *r = given_shared("place", NULL);
+
+    memset(r, 0, sizeof(*r));
+    rendezvous_init(r);
+}
+
+/* *met counts the calls that have begun: when the nth has returned, both
+ * have begun n. */
+HELPER void meet_two_times(const char *name)
+{
+    atomic_int *begun = given_shared("begun", NULL);
+    int fewest = 100;
+
+    for (int i = 1; i <= 2; i++) {
+        atomic_fetch_add(begun, 1);
+        CALL("meet", meet(given_shared("place", NULL), -1));
+        if (atomic_load(begun) - 2 * i < fewest)
+            fewest = atomic_load(begun) - 2 * i;
+    }
+    tell_int(name, fewest);
+}
+
+HELPER void meet_as_a(void)
+{
+    meet_two_times("a");
+}
+
+HELPER void meet_as_b(void)
+{
+    meet_two_times("b");
+}
+
+HELPER void forget_meetings(void)
+{
+    atomic_store((atomic_int *)given_shared("begun", NULL), 0);
+}
+
+SCENARIO(two_meetings)
+{
+    run_schedules(&(struct small_case){.prepare = prepare_place,
+                                       .roles = {meet_as_a, meet_as_b},
+                                       .check = forget_meetings});
+}
+
+HELPER void both_were_here(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_return(s, "meet", 0);
+    EXPECT(got_int(s, "a") >= 0 && got_int(s, "b") >= 0,
+           "nobody goes on before the other one is here", "one does");
+}
+
+HELPER void explore_meetings(void)
+{
+    struct subject *s = START(
+        two_meetings, SHARE("place", new_shared(sizeof(struct rendezvous))),
+        SHARE("begun", new_shared(sizeof(atomic_int))));
+
+    explore(s,
+            &(struct exploration){.preemptions = 1, .check = both_were_here});
+    finish(s);
+}
+
 TEST(meet, two_meet_again_and_again)
 {
     struct rendezvous *r = new_place();
@@ -1850,6 +2115,7 @@ TEST(meet, two_meet_again_and_again)
     expect_no_race();
     expect_return(a, "meet", 0);
     expect_return(b, "meet", 0);
+    explore_meetings();
 }
 
 /* One is stopped on its way to sleep, or as it is woken; the other one comes

@@ -357,6 +357,66 @@ TEST(arena, init_refuses_sizes_that_do_not_work)
     }
 }
 
+/* A small case, in every order of its steps: two blocks, and one goes back. */
+
+HELPER void prepare_arena(void)
+{
+    size_t size;
+    char *arena = given_shared("arena", &size);
+
+    memset(arena, 0, size);
+    arena_init(arena, size);
+}
+
+HELPER void allocate_and_free(void)
+{
+    char *arena = given_shared("arena", NULL);
+    uint64_t block = arena_alloc(arena, 100);
+
+    tell_int("first", (long long)block);
+    CALL("free", arena_free(arena, block));
+}
+
+HELPER void allocate_as_well(void)
+{
+    tell_int("other", (long long)arena_alloc(given_shared("arena", NULL), 100));
+}
+
+/* All that is left is one block, if it is one. */
+HELPER void allocate_the_rest(void)
+{
+    char *arena = given_shared("arena", NULL);
+
+    CALL("rest", (long long)arena_alloc(arena, ARENA_BYTES / 2));
+}
+
+SCENARIO(two_blocks)
+{
+    run_schedules(
+        &(struct small_case){.prepare = prepare_arena,
+                             .roles = {allocate_and_free, allocate_as_well},
+                             .check = allocate_the_rest});
+}
+
+HELPER void blocks_are_whole(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_return(s, "free", 0);
+    EXPECT(got_int(s, "first") > 0 && got_int(s, "other") > 0, "two blocks",
+           "%lld and %lld", got_int(s, "first"), got_int(s, "other"));
+    expect_at_least(s, "rest", 1);
+}
+
+HELPER void explore_arena(void)
+{
+    struct subject *s =
+        START(two_blocks, SHARE("arena", new_shared(ARENA_BYTES)));
+
+    explore(s,
+            &(struct exploration){.preemptions = 1, .check = blocks_are_whole});
+    finish(s);
+}
+
 TEST(arena, two_processes_may_use_it_at_once)
 {
     char *arena = new_arena(ARENA_BYTES);
@@ -390,6 +450,7 @@ TEST(arena, two_processes_may_use_it_at_once)
     }
     EXPECT(got_int(s[0], "again") != got_int(s[1], "again"), "two blocks apart",
            "the same one given to both");
+    explore_arena();
 }
 
 TEST(arena, who_waits_for_the_lock_is_woken)
@@ -1677,6 +1738,81 @@ TEST_WITHIN(ring, what_is_half_made_is_not_seen, WITHIN)
     }
 }
 
+/* A small case, in every order of its steps: three messages through two
+ * slots, copied or in place. */
+
+HELPER void prepare_spsc(void)
+{
+    size_t size;
+    void *ring = given_shared("ring", &size);
+
+    memset(ring, 0, size);
+    spsc_init(ring, 2, 8);
+}
+
+HELPER void push_three(void)
+{
+    struct spsc *q = given_shared("ring", NULL);
+
+    for (char c = 'a'; c <= 'c'; c++) {
+        if (given_int("map") == 0) {
+            CALL("push", spsc_push(q, &c, 1, -1));
+            continue;
+        }
+
+        char *place = spsc_reserve(q, -1);
+
+        if (place != NULL)
+            *place = c;
+        CALL("push", spsc_commit(q, 1));
+    }
+}
+
+HELPER void pop_three(void)
+{
+    struct spsc *q = given_shared("ring", NULL);
+    char got[4] = "";
+
+    for (int i = 0; i < 3; i++) {
+        size_t size = 0;
+        const char *from;
+
+        if (given_int("map") == 0) {
+            CALL("pop", spsc_pop(q, &got[i], 1, -1));
+            continue;
+        }
+        from = spsc_peek(q, &size, -1);
+        if (from != NULL)
+            got[i] = *from;
+        CALL("pop", spsc_consume(q) == 0 ? (long long)size : -1);
+    }
+    tell_str("got", got);
+}
+
+SCENARIO(three_through_two)
+{
+    run_schedules(&(struct small_case){.prepare = prepare_spsc,
+                                       .roles = {push_three, pop_three}});
+}
+
+HELPER void all_three(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_return(s, "push", 0);
+    expect_return(s, "pop", 1);
+    expect_str(s, "got", "abc");
+}
+
+HELPER void explore_ring(int map)
+{
+    struct subject *s =
+        START(three_through_two, SHARE("ring", new_shared(SPSC_BYTES(2, 8))),
+              INT("map", map));
+
+    explore(s, &(struct exploration){.preemptions = 1, .check = all_three});
+    finish(s);
+}
+
 TEST_WITHIN(ring, nothing_is_lost_or_got_twice, WITHIN)
 {
     int n = under_valgrind() ? 40 : 400;
@@ -1690,6 +1826,8 @@ TEST_WITHIN(ring, nothing_is_lost_or_got_twice, WITHIN)
         finish(c);
         expect_int(c, "right", n);
     }
+    for (int map = 0; map <= 1; map++)
+        explore_ring(map);
 }
 
 /* ------------------------------------------------------------------------
