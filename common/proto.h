@@ -137,60 +137,6 @@ struct logged_call {
     uint32_t nargs;
 };
 
-struct area {
-    atomic_uint gates_open; /* a futex; gates[0 .. gates_open - 1] are open */
-    char gates[GATES][NAME_BYTES];
-    uint32_t nfaults;
-    struct fault faults[FAULTS];
-    atomic_uint timers; /* 1 once a timer was armed: sleep is no hang then */
-    atomic_uint ncalls; /* may exceed LOGGED_CALLS: the rest is not logged */
-    struct logged_call calls[LOGGED_CALLS];
-};
-
-/* What the student's code did in shared memory, or to an object by which
- * processes synchronize (subject/witness.c, judge/races.c). */
-enum event_kind {
-    EVENT_LOAD,
-    EVENT_STORE,
-    EVENT_ATOMIC_LOAD,
-    EVENT_ATOMIC_STORE,
-    EVENT_ATOMIC_RMW,
-    EVENT_FENCE,
-    EVENT_ACQUIRE,
-    EVENT_RELEASE,
-    EVENT_JOIN, /* offset: the process that was waited for */
-    EVENT_START /* by the judge: task begins now */
-};
-
-static inline int event_stores(int kind)
-{
-    return kind == EVENT_STORE || kind == EVENT_ATOMIC_STORE ||
-           kind == EVENT_ATOMIC_RMW;
-}
-
-/* What `space` is where it is not a file system's device number; no device
- * number has the high bit. */
-#define SPACE_PRIVATE    0x8000000000000001u /* object: the process */
-#define SPACE_SYSV_SHM   0x8000000000000002u
-#define SPACE_SYSV_SEM   0x8000000000000003u
-#define SPACE_SYSV_QUEUE 0x8000000000000004u
-#define SPACE_ANONYMOUS  0x8000000000000005u
-#define SPACE_BIRTH      0x8000000000000006u /* of a child or a thread */
-#define SPACE_NAMES      0x8000000000000007u /* what a name or key stands for */
-
-struct event {
-    uint64_t space, object, offset; /* of shared memory: device, inode */
-    uint64_t place;                 /* in the program, from its base */
-    uint32_t size_bytes;
-    int32_t task; /* thread */
-    int32_t pid;
-    uint8_t kind;
-    uint8_t order;      /* of an atomic: __ATOMIC_RELAXED ... */
-    uint8_t owner_died; /* of a lock */
-    uint8_t pad;
-    atomic_uint complete; /* 1 once all of it is there */
-};
-
 /*
  * A schedule of a small case: the judge writes who is to make which step, and
  * the roles, processes that take turns, follow it and list their steps
@@ -255,11 +201,65 @@ struct schedule {
     struct step steps[STEPS];
 };
 
+struct area {
+    atomic_uint gates_open; /* a futex; gates[0 .. gates_open - 1] are open */
+    char gates[GATES][NAME_BYTES];
+    uint32_t nfaults;
+    struct fault faults[FAULTS];
+    atomic_uint timers; /* 1 once a timer was armed: sleep is no hang then */
+    atomic_uint ncalls; /* may exceed LOGGED_CALLS: the rest is not logged */
+    struct logged_call calls[LOGGED_CALLS];
+    struct schedule schedule;
+};
+
+/* What the student's code did in shared memory, or to an object by which
+ * processes synchronize (subject/witness.c, judge/races.c). */
+enum event_kind {
+    EVENT_LOAD,
+    EVENT_STORE,
+    EVENT_ATOMIC_LOAD,
+    EVENT_ATOMIC_STORE,
+    EVENT_ATOMIC_RMW,
+    EVENT_FENCE,
+    EVENT_ACQUIRE,
+    EVENT_RELEASE,
+    EVENT_JOIN, /* offset: the process that was waited for */
+    EVENT_START /* by the judge: task begins now */
+};
+
+static inline int event_stores(int kind)
+{
+    return kind == EVENT_STORE || kind == EVENT_ATOMIC_STORE ||
+           kind == EVENT_ATOMIC_RMW;
+}
+
+/* What `space` is where it is not a file system's device number; no device
+ * number has the high bit. */
+#define SPACE_PRIVATE    0x8000000000000001u /* object: the process */
+#define SPACE_SYSV_SHM   0x8000000000000002u
+#define SPACE_SYSV_SEM   0x8000000000000003u
+#define SPACE_SYSV_QUEUE 0x8000000000000004u
+#define SPACE_ANONYMOUS  0x8000000000000005u
+#define SPACE_BIRTH      0x8000000000000006u /* of a child or a thread */
+#define SPACE_NAMES      0x8000000000000007u /* what a name or key stands for */
+
+struct event {
+    uint64_t space, object, offset; /* of shared memory: device, inode */
+    uint64_t place;                 /* in the program, from its base */
+    uint32_t size_bytes;
+    int32_t task; /* thread */
+    int32_t pid;
+    uint8_t kind;
+    uint8_t order;      /* of an atomic: __ATOMIC_RELAXED ... */
+    uint8_t owner_died; /* of a lock */
+    uint8_t pad;
+    atomic_uint complete; /* 1 once all of it is there */
+};
+
 struct witness {
     atomic_uint n; /* may exceed WITNESSED_EVENTS: the rest is not there */
     atomic_uint unwatched; /* 1: there were more mappings than can be watched */
     struct event events[WITNESSED_EVENTS];
-    struct schedule schedule;
 };
 
 /*

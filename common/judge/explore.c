@@ -61,7 +61,7 @@ static struct exploring {
 
 static struct schedule *schedule(void)
 {
-    return &witnessed_events()->schedule;
+    return &x.subject->area->schedule;
 }
 
 /* ---- what is shared ------------------------------------------------------ */
@@ -392,11 +392,11 @@ void(explore)(struct subject *s, const struct exploration *e)
         replay();
     else
         explore_within_bounds();
-    stop_exploring();
     subject_forget_values(s);
     schedule()->number = 0;
     atomic_store(&schedule()->go, 1);
     syscall(SYS_futex, &schedule()->go, FUTEX_WAKE, 1, NULL, NULL, 0);
+    stop_exploring();
 }
 
 void explore_forget(void)
@@ -450,12 +450,15 @@ static void add_step(struct text *t, const struct step *s, const char *line)
  * other in a role are one. */
 void explore_add_schedule(struct text *t)
 {
-    struct schedule *s = schedule();
-    uint32_t n = s->nsteps < STEPS ? s->nsteps : STEPS;
     static char lines[STEPS][LINE_BYTES];
-    uint32_t shown = 0, last = STEPS;
+    uint32_t shown = 0, last = STEPS, n;
+    struct schedule *s;
 
-    if (x.subject == NULL || n == 0)
+    if (x.subject == NULL)
+        return;
+    s = schedule();
+    n = s->nsteps < STEPS ? s->nsteps : STEPS;
+    if (n == 0)
         return;
     lines_of(s->steps, n, lines);
     text_add(t, "\nthe schedule, one process a column:");

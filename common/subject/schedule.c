@@ -48,7 +48,7 @@ static _Thread_local int me = NOBODY;
 
 static struct schedule *schedule(void)
 {
-    return &scenario_state.witness->schedule;
+    return &scenario_state.area->schedule;
 }
 
 /* ---- turns -------------------------------------------------------------- */
