@@ -24,6 +24,7 @@
 enum {
     SPOTS = 1 << 13, /* a power of 2 */
     KNOWN = 64,
+    COSTS = 8,
     MOST_SCHEDULES = 20000,
     CELL_BYTES = 8,
     SHOWN_STEPS = 40,
@@ -45,11 +46,15 @@ struct spot {
     uint8_t readers, writers; /* roles, as bits */
 };
 
+struct stack {
+    struct plan *plans;
+    size_t n, room;
+};
+
 static struct exploring {
     struct subject *subject; /* NULL: nothing is explored now */
     const struct exploration *is;
-    struct plan *stack;
-    size_t n, room;
+    struct stack stacks[COSTS]; /* by preemptions and deaths */
     struct spot *spots;
     bool grown;       /* something asked about has turned out to be shared */
     struct plan plan; /* that runs now */
@@ -215,12 +220,26 @@ static void judge_schedule(unsigned deaths)
 
 static void push(struct plan p)
 {
-    if (x.n == x.room) {
-        x.room = x.room * 2 + 64;
-        x.stack = realloc(x.stack, x.room * sizeof(*x.stack));
-        REQUIRE(x.stack != NULL);
+    unsigned cost = p.preemptions + p.deaths;
+    struct stack *k = &x.stacks[cost < COSTS ? cost : COSTS - 1];
+
+    if (k->n == k->room) {
+        k->room = k->room * 2 + 64;
+        k->plans = realloc(k->plans, k->room * sizeof(*k->plans));
+        REQUIRE(k->plans != NULL);
     }
-    x.stack[x.n++] = p;
+    k->plans[k->n++] = p;
+}
+
+/* The cheapest first: what is found is as simple as can be. */
+static bool pop(struct plan *p)
+{
+    for (unsigned cost = 0; cost < COSTS; cost++)
+        if (x.stacks[cost].n > 0) {
+            *p = x.stacks[cost].plans[--x.stacks[cost].n];
+            return true;
+        }
+    return false;
 }
 
 /* The plan with one choice more, if that is within the bounds. */
@@ -258,11 +277,13 @@ static void explore_all(void)
 {
     static struct step steps[STEPS];
 
-    x.n = 0;
+    struct plan p;
+
+    for (unsigned cost = 0; cost < COSTS; cost++)
+        x.stacks[cost].n = 0;
     x.grown = false;
     push(none);
-    while (x.n > 0) {
-        struct plan p = x.stack[--x.n];
+    while (pop(&p)) {
         struct schedule *s = schedule();
 
         test.schedules++;
@@ -313,7 +334,8 @@ static void explore_mode(bool buffered)
 
 static void stop_exploring(void)
 {
-    free(x.stack);
+    for (unsigned cost = 0; cost < COSTS; cost++)
+        free(x.stacks[cost].plans);
     free(x.spots);
     x = (struct exploring){.subject = NULL};
 }

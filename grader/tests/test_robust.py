@@ -257,7 +257,9 @@ def test_an_interrupted_grader_leaves_nothing(kit, place, kind, number):
     hangs = submission(place / "hangs", "#include <sys/shm.h>\n" + HONEST[
         "daemon"].source.replace("wait(NULL);", "wait(NULL); "
         f"shmget(IPC_PRIVATE, {size}, 0600); for (;;) usleep(1000);"))
-    proc = start(kit, "--isolation", kind, folder=hangs)
+    # What was started with & by a shell has SIGINT ignored, and so what it starts.
+    proc = start(kit, "--isolation", kind, folder=hangs,
+                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     wait_for(lambda: judges_of(proc))
     wait_for(lambda: kind == "auto" or has_segment(size))
     folders = [path for path in run_folders() if os.readlink(
