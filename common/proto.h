@@ -195,7 +195,7 @@ struct schedule {
     /* by the subject, whose code can write here: no number is believed */
     atomic_uint explorer; /* a futex; 1: it has the turn */
     uint32_t nroles, nsteps, idle_rounds, tickets;
-    uint32_t stuck, too_long, diverged, strays;
+    uint32_t stuck, too_long, diverged;
     uint64_t effects;
     struct role roles[MOST_ROLES];
     struct step steps[STEPS];

@@ -156,6 +156,20 @@ static bool ask(struct spot *p, const struct step *s)
 
 /* ---- one schedule --------------------------------------------------------- */
 
+/* How many there are to read; the subject can change the number meanwhile. */
+static uint32_t steps_made(void)
+{
+    uint32_t n = *(volatile uint32_t *)&schedule()->nsteps;
+
+    return n < STEPS ? n : STEPS;
+}
+
+static void wake_explorer(void)
+{
+    atomic_store(&schedule()->go, 1);
+    syscall(SYS_futex, &schedule()->go, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
 static bool schedule_has_ended(struct subject *s, void *arg)
 {
     const struct value *v = told_value(s, SCHEDULE_ENDED);
@@ -184,12 +198,9 @@ static void run_schedule(const struct plan *p, uint64_t seed)
     s->too_long = s->stuck = s->diverged = 0;
     s->idle_rounds = s->tickets = 0;
     s->effects = 0;
-    atomic_store(&s->go, 1);
-    syscall(SYS_futex, &s->go, FUTEX_WAKE, 1, NULL, NULL, 0);
+    wake_explorer();
     wait_until(x.subject, schedule_has_ended, &ended, NULL, false,
                "the processes of a small case end");
-    if (s->nsteps > STEPS)
-        s->nsteps = STEPS;
 }
 
 static void judge_schedule(unsigned deaths)
@@ -288,7 +299,8 @@ static void explore_all(void)
 
         test.schedules++;
         run_schedule(&p, 0);
-        uint32_t nsteps = s->nsteps;
+
+        uint32_t nsteps = steps_made();
 
         memcpy(steps, s->steps, nsteps * sizeof(steps[0]));
         for (uint32_t i = 0; i < nsteps; i++)
@@ -332,7 +344,7 @@ static void explore_mode(bool buffered)
     explore_drawn();
 }
 
-static void stop_exploring(void)
+void explore_forget(void)
 {
     for (unsigned cost = 0; cost < COSTS; cost++)
         free(x.stacks[cost].plans);
@@ -405,7 +417,7 @@ static void explore_within_bounds(void)
 
 void(explore)(struct subject *s, const struct exploration *e)
 {
-    stop_exploring();
+    explore_forget();
     x = (struct exploring){.subject = s, .is = e};
     x.spots = calloc(SPOTS, sizeof(*x.spots));
     REQUIRE(x.spots != NULL);
@@ -416,14 +428,8 @@ void(explore)(struct subject *s, const struct exploration *e)
         explore_within_bounds();
     subject_forget_values(s);
     schedule()->number = 0;
-    atomic_store(&schedule()->go, 1);
-    syscall(SYS_futex, &schedule()->go, FUTEX_WAKE, 1, NULL, NULL, 0);
-    stop_exploring();
-}
-
-void explore_forget(void)
-{
-    stop_exploring();
+    wake_explorer();
+    explore_forget();
 }
 
 const char *explore_role_name(pid_t pid)
@@ -479,7 +485,7 @@ void explore_add_schedule(struct text *t)
     if (x.subject == NULL)
         return;
     s = schedule();
-    n = s->nsteps < STEPS ? s->nsteps : STEPS;
+    n = steps_made();
     if (n == 0)
         return;
     lines_of(s->steps, n, lines);

@@ -23,9 +23,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <mqueue.h>
-#include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -918,11 +916,9 @@ bool schedule_call(const char *name, const char *family, const int64_t *args,
 
 /* ---- the explorer ------------------------------------------------------- */
 
-/* A child or a thread of a role's takes no turns: the report says so. */
+/* A child of a role's takes no turns. */
 void schedule_in_child(void)
 {
-    if (me != NOBODY)
-        schedule()->strays = 1;
     me = NOBODY;
 }
 

@@ -49,7 +49,7 @@ def _unexpected(kit: Kit, labs: Sequence[Lab]) -> List[str]:
                 "handouts/figures/bench.json",
                 "common/*.[ch]", "common/judge/*.[ch]", "common/subject/*.[ch]",
                 "common/bench/*.[ch]", "common/confine/*.c",
-                "common/tests/*/*.[ch]", "common/tests/*.pml"]
+                "common/tests/*.h", "common/tests/*/*.[ch]", "common/tests/*.pml"]
     for lab in labs:
         home = f"labs/{lab.id}"
         patterns += [f"{home}/lab.toml", f"{home}/{lab.base}.h", f"{lab.handout}",

@@ -2,37 +2,7 @@
 #include "kit.h"
 
 #include "schedules.h"
-
-#ifdef KIT_JUDGE
-#include "judge/judge.h"
-
-/* The rest of the test is made of failures that are to come. */
-#define FAILS(status_, piece)                                              \
-    do {                                                                   \
-        expected_failure.armed = true;                                     \
-        if (setjmp(expected_failure.back) == 0) {                          \
-            piece;                                                         \
-            expected_failure.armed = false;                                \
-            EXPECT(false, "a failure of " #piece, "none, in %u schedules", \
-                   test.schedules);                                        \
-        }                                                                  \
-        expected_failure.armed = false;                                    \
-        EXPECT(expected_failure.status == (status_), #status_, "%d: %s",   \
-               (int)expected_failure.status, expected_failure.message);    \
-    } while (0)
-
-HELPER void says(const char *words)
-{
-    EXPECT(strstr(expected_failure.message, words) != NULL, words, "%s",
-           expected_failure.message);
-}
-#else
-#define FAILS(status, piece) piece
-HELPER void says(const char *words)
-{
-    (void)words;
-}
-#endif
+#include "tests/fails.h"
 
 /* Explores a case that is right, or fails with the words. */
 HELPER void try_case(struct subject *s, const struct exploration *e, bool right,
