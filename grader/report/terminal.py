@@ -135,7 +135,8 @@ def _test_row(test: TestScore, style: Style) -> List[Text]:
     if status not in (PASSED, NOT_STARTED):
         title.append(f"  {words.status_words(test.outcome)}", style="red")
     if test.outcome.schedules:
-        title.append(f"  {test.outcome.schedules:,} schedules", style="dim")
+        plural = "" if test.outcome.schedules == 1 else "s"
+        title.append(f"  {test.outcome.schedules:,} schedule{plural}", style="dim")
     return [Text(mark, style=color), title, _points(test.score, test.outcome.test.points)]
 
 
