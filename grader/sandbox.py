@@ -25,6 +25,7 @@ import fcntl
 import functools
 import os
 import pwd
+import re
 import shutil
 import stat
 import tempfile
@@ -369,11 +370,15 @@ class Place:
     def command(self, argv: Sequence[str], limits: Limits, mounts: Sequence[Mount],
                 cwd: str) -> List[str]:
         """The command line that runs argv in here, in the folder cwd."""
-        limited = _prlimit(limits, self.uid is None)
-        if self.isolation.kind == NAMESPACES:
-            return limited + self._bwrap(mounts, cwd) + list(argv)
+        in_namespaces = self.isolation.kind == NAMESPACES
+        # The kernel counts all processes of the user, ours too where it is the
+        # same; but those of a user namespace each by itself.
+        alone = self.uid is not None or (in_namespaces and _counts_by_namespace())
+        limited = [*_prlimit(limits, 0 if alone else _tasks_of(os.getuid())), *argv]
+        if in_namespaces:
+            return self._bwrap(mounts, cwd) + limited
         # Without a PID namespace: die when the grader does.
-        return ["setpriv", "--pdeathsig", "KILL", "--no-new-privs", *limited, *argv]
+        return ["setpriv", "--pdeathsig", "KILL", "--no-new-privs", *limited]
 
     def confined(self, argv: Sequence[str], mounts: Sequence[Mount]) -> List[str]:
         """A student's program, or what reads his source, with no more of the
@@ -470,10 +475,16 @@ def _knows_size() -> bool:
                                           timeout_s=10).stdout
 
 
-def _prlimit(limits: Limits, same_user: bool) -> List[str]:
-    # The kernel counts all processes of the user: ours too where it is the same.
-    processes = limits.processes + (_tasks_of(os.getuid()) if same_user else 0)
-    argv = ["prlimit", f"--nproc={processes}", "--core=0",
+@functools.lru_cache(maxsize=None)
+def _counts_by_namespace() -> bool:
+    """user_namespaces(7): Linux does from 5.14 on, against the limit inside."""
+    version = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return version is not None and tuple(map(int, version.groups())) >= (5, 14)
+
+
+def _prlimit(limits: Limits, others: int) -> List[str]:
+    """`others`: processes that count against the limit and are not the run's."""
+    argv = ["prlimit", f"--nproc={limits.processes + others}", "--core=0",
             f"--nofile={limits.descriptors}", f"--fsize={limits.file_bytes}"]
     if limits.cpu_s is not None:
         argv.append(f"--cpu={limits.cpu_s}")

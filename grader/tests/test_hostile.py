@@ -105,10 +105,7 @@ def test_the_other_labs_keep_their_points(name, kind, graders, submission):
     assert graded.report, graded.out
     cheat, right = graded.report["labs"]
     assert cheat["score"] == 0
-    lost = [test["message"] for group in right["groups"] for test in group["tests"]
-            if test["status"] != "passed"]
-    assert lost == []
-    assert right["score"] == right["max"]
+    assert right["score"] == right["max"], graded.out
 
 
 def options_for(name: str, kind: str, lab: Lab) -> List[str]:

@@ -11,6 +11,7 @@ import pytest
 
 from grader import build, sandbox
 from grader.sandbox import NAMESPACES, NONE, UID, Isolation, Mount
+from grader.tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -163,6 +164,51 @@ def test_a_run_may_make_so_many_files_and_no_more(place, monkeypatch):
     (place.folder / "vg" / "kept").touch()
     place.clear(lambda path: path.endswith("kept"))
     assert [path.name for path in (place.folder / "vg").iterdir()] == ["kept"]
+
+
+# --------------------------------------------------------------------- processes
+
+# A command inside that forks until it may not, and says how often it could.
+_FORKS = """\
+import os, signal
+def fork():
+    made = 0
+    while True:
+        try:
+            if os.fork() == 0:
+                signal.pause()
+        except BlockingIOError:
+            return made
+        made += 1
+os.write(1, b"%d\\n" % fork())
+signal.pause()
+"""
+_TWO_RUNS = """\
+import subprocess, sys
+from grader import sandbox
+argv = [sys.executable, "-c", sys.argv[1]]
+for run in range(2):
+    place = sandbox.Place(sandbox.Isolation(sandbox.NAMESPACES))
+    place.make("out")
+    command = place.command(argv, sandbox.Limits(processes=20), [sandbox.Mount("out")],
+                            "out")
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, env=place.environment,
+                           start_new_session=True)
+    print(run.stdout.readline().decode(), end="", flush=True)
+    place.close()
+"""
+
+
+@pytest.mark.skipif(not sandbox._counts_by_namespace(), reason="Linux before 5.14")
+def test_a_run_full_of_processes_takes_none_from_another_one(isolation):
+    """Of an ordinary user, who has both; the first is full all the time, and both
+    end with this one's own end."""
+    if isolation.kind != NAMESPACES:
+        pytest.skip("no namespaces here")
+    user = {"user": 60999, "group": 60999, "extra_groups": []} if os.geteuid() == 0 else {}
+    done = subprocess.run([sys.executable, "-B", "-c", _TWO_RUNS, _FORKS], cwd=ROOT,
+                          capture_output=True, text=True, check=False, **user)
+    assert done.stdout.split() == ["19", "19"], done.stderr
 
 
 # ---------------------------------------------------------------------- user ids
