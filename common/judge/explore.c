@@ -13,6 +13,11 @@
  * before any other step, the turn could as well be taken at the next such one.
  * What is shared is known from the steps seen; where a later schedule shows
  * more of it, all begins anew.
+ *
+ * Schedules that differ only in the order of steps which have nothing to do
+ * with each other (Mazurkiewicz, "Trace Theory", 1987) come to the same state:
+ * from there on only the first one is followed, as long as it has not cost
+ * more preemptions.
  */
 #include "judge.h"
 
@@ -25,6 +30,7 @@ enum {
     SPOTS = 1 << 13, /* a power of 2 */
     KNOWN = 64,
     COSTS = 8,
+    STATES = 1 << 16, /* a power of 2 */
     MOST_SCHEDULES = 20000,
     CELL_BYTES = 8,
     SHOWN_STEPS = 40,
@@ -44,6 +50,14 @@ struct spot {
     bool used, asked; /* was it taken for unshared? */
     uint64_t object, number;
     uint8_t readers, writers; /* roles, as bits */
+    uint32_t run;             /* whose steps the hashes below are of */
+    uint64_t changed, looked; /* last change; the looks since, summed */
+};
+
+/* The state that a schedule has come to, and who goes on there. */
+struct state {
+    uint64_t hash; /* 0: unused */
+    uint8_t preemptions;
 };
 
 struct stack {
@@ -56,6 +70,8 @@ static struct exploring {
     const struct exploration *is;
     struct stack stacks[COSTS]; /* by preemptions and deaths */
     struct spot *spots;
+    struct state *states;
+    size_t nstates;
     bool grown;       /* something asked about has turned out to be shared */
     struct plan plan; /* that runs now */
     uint64_t known[KNOWN][2];
@@ -154,6 +170,96 @@ static bool ask(struct spot *p, const struct step *s)
     return is_shared(p);
 }
 
+/* ---- states that have been met -------------------------------------------- */
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+    uint64_t h = (a ^ (b * 0x9e3779b97f4a7c15u)) + 0x632be59bd9b4e019u;
+
+    h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u;
+    h = (h ^ (h >> 27)) * 0x94d049bb133111ebu;
+    return h ^ (h >> 31);
+}
+
+/* The steps so far, whatever their order where that can't be told: a step's
+ * hash is made from those of the steps that it depends on. */
+static struct trace {
+    uint32_t run;
+    uint64_t sum, ends; /* of all steps; at the last end of a role */
+    uint64_t roles[MOST_ROLES];
+    uint64_t step;
+} trace;
+
+static void begin_trace(void)
+{
+    trace = (struct trace){.run = trace.run + 1};
+}
+
+static struct spot *of_this_run(struct spot *p)
+{
+    if (p->run != trace.run) {
+        p->run = trace.run;
+        p->changed = p->looked = 0;
+    }
+    return p;
+}
+
+static bool depend(struct spot *p, const struct step *s)
+{
+    of_this_run(p);
+    trace.step = mix(trace.step, mix(p->object, p->number));
+    trace.step = mix(trace.step, p->changed);
+    if (step_changes(s))
+        trace.step = mix(trace.step, p->looked);
+    return false;
+}
+
+static bool note_dependence(struct spot *p, const struct step *s)
+{
+    if (step_changes(s)) {
+        p->changed = trace.step;
+        p->looked = 0;
+    } else {
+        p->looked += mix(trace.step, 1);
+    }
+    return false;
+}
+
+/* At a role's end the kernel gives back what it holds: all depends on that. */
+static void add_to_trace(const struct step *s, bool ends)
+{
+    trace.step = mix(trace.roles[s->role], trace.ends);
+    trace.step = mix(trace.step, (uint64_t)s->kind << 8 | s->dies);
+    at_each_spot(s, depend);
+    at_each_spot(s, note_dependence);
+    trace.roles[s->role] = trace.step;
+    trace.sum += mix(trace.step, 2);
+    if (ends || s->dies)
+        trace.ends = mix(trace.sum, 3);
+}
+
+/* Has this state been met, with `role` to go on, at no more preemptions?  If
+ * not, now it has. */
+static bool is_known(const struct step *s, int role, unsigned preemptions)
+{
+    uint64_t hash = mix(mix(trace.sum, s->ready), (uint64_t)role) | 1;
+
+    if (x.buffered)
+        return false; /* when a buffer is written out is no step */
+    for (size_t at = hash >> 40;; at++) {
+        struct state *k = &x.states[at % STATES];
+
+        if (k->hash == hash && k->preemptions <= preemptions)
+            return true;
+        if (k->hash == 0 && ++x.nstates > STATES / 2)
+            return false;
+        if (k->hash == 0 || k->hash == hash) {
+            *k = (struct state){hash, (uint8_t)preemptions};
+            return false;
+        }
+    }
+}
+
 /* ---- one schedule --------------------------------------------------------- */
 
 /* How many there are to read; the subject can change the number meanwhile. */
@@ -162,6 +268,18 @@ static uint32_t steps_made(void)
     uint32_t n = *(volatile uint32_t *)&schedule()->nsteps;
 
     return n < STEPS ? n : STEPS;
+}
+
+/* A copy, up to the first one that is of no role. */
+static uint32_t read_steps(struct step *steps)
+{
+    uint32_t n = steps_made();
+
+    memcpy(steps, schedule()->steps, n * sizeof(*steps));
+    for (uint32_t i = 0; i < n; i++)
+        if (steps[i].role < 0 || steps[i].role >= MOST_ROLES)
+            return i;
+    return n;
 }
 
 static void wake_explorer(void)
@@ -266,21 +384,42 @@ static void push_longer(struct plan p, uint32_t step, int role,
         push(p);
 }
 
+/* The plans with one choice more, at a step that p has no choice for yet. */
+static void push_others_at(const struct plan *p, uint32_t i,
+                           const struct step *s)
+{
+    bool matters = at_each_spot(s, ask);
+
+    for (int role = 0; role < MOST_ROLES; role++) {
+        unsigned preemptions = s->free ? 0 : 1;
+
+        if ((s->ready >> role & 1) != 0 && role != s->role &&
+            (s->free || matters) &&
+            !is_known(s, role, p->preemptions + preemptions))
+            push_longer(*p, i, role, preemptions, 0);
+    }
+    if (matters && s->kind != STEP_BEGIN && x.is->deaths > 0 &&
+        !is_known(s, s->role | ROLE_DIES, p->preemptions))
+        push_longer(*p, i, s->role | ROLE_DIES, 0, 1);
+}
+
 static void push_others(const struct plan *p, const struct step *steps,
                         uint32_t nsteps)
 {
     uint32_t first = p->nchoices > 0 ? p->choices[p->nchoices - 1].step + 1 : 0;
+    uint32_t last[MOST_ROLES] = {0};
 
-    for (uint32_t i = first; i < nsteps; i++) {
+    for (uint32_t i = 0; i < nsteps; i++)
+        last[steps[i].role] = i;
+    begin_trace();
+    for (uint32_t i = 0; i < nsteps; i++) {
         const struct step *s = &steps[i];
-        bool matters = at_each_spot(s, ask);
 
-        for (int role = 0; role < MOST_ROLES; role++)
-            if ((s->ready >> role & 1) != 0 && role != s->role &&
-                (s->free || matters))
-                push_longer(*p, i, role, s->free ? 0 : 1, 0);
-        if (matters && s->kind != STEP_BEGIN && x.is->deaths > 0)
-            push_longer(*p, i, s->role | ROLE_DIES, 0, 1);
+        if (i >= first && is_known(s, s->role, p->preemptions))
+            break;
+        if (i >= first)
+            push_others_at(p, i, s);
+        add_to_trace(s, i == last[s->role]);
     }
 }
 
@@ -293,6 +432,9 @@ static void explore_all(void)
     for (unsigned cost = 0; cost < COSTS; cost++)
         x.stacks[cost].n = 0;
     x.grown = false;
+    if (x.nstates > 0)
+        memset(x.states, 0, STATES * sizeof(*x.states));
+    x.nstates = 0;
     push(none);
     while (pop(&p)) {
         struct schedule *s = schedule();
@@ -300,12 +442,10 @@ static void explore_all(void)
         test.schedules++;
         run_schedule(&p, 0);
 
-        uint32_t nsteps = steps_made();
+        uint32_t nsteps = read_steps(steps);
 
-        memcpy(steps, s->steps, nsteps * sizeof(steps[0]));
         for (uint32_t i = 0; i < nsteps; i++)
-            if (steps[i].role >= 0 && steps[i].role < MOST_ROLES)
-                at_each_spot(&steps[i], note_use);
+            at_each_spot(&steps[i], note_use);
         judge_schedule(p.deaths);
         if (test.schedules > MOST_SCHEDULES)
             test_fail(FAILED, NULL,
@@ -349,6 +489,7 @@ void explore_forget(void)
     for (unsigned cost = 0; cost < COSTS; cost++)
         free(x.stacks[cost].plans);
     free(x.spots);
+    free(x.states);
     x = (struct exploring){.subject = NULL};
 }
 
@@ -420,7 +561,8 @@ void(explore)(struct subject *s, const struct exploration *e)
     explore_forget();
     x = (struct exploring){.subject = s, .is = e};
     x.spots = calloc(SPOTS, sizeof(*x.spots));
-    REQUIRE(x.spots != NULL);
+    x.states = calloc(STATES, sizeof(*x.states));
+    REQUIRE(x.spots != NULL && x.states != NULL);
     wait_until(s, is_prepared, NULL, NULL, false, "the scenario begins");
     if (options.schedule != NULL)
         replay();

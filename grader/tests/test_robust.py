@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from grader import build, process, sandbox
+from grader.tests import container
 from grader.tests.conftest import FIXTURES, ROOT
 from grader.tests.hostile import grading
 from grader.tests.students import HONEST
@@ -224,6 +225,32 @@ def test_a_report_that_finds_no_space_leaves_the_old_one(kit, place):
     assert status == 2, out
     assert "can't write report.json: No space left on device" in out
     assert out.endswith("old\n")
+
+
+# ------------------------------------------------------------------- containers
+
+
+@pytest.mark.skipif(not container.supported(), reason="needs root, on x86-64")
+@pytest.mark.parametrize("how,says", (
+    ("docker", "No permissions to create new namespace"),
+    ("no-user-namespaces", "Creating new namespace failed")))
+@pytest.mark.parametrize("uid,kind", ((None, "uid"), (USER, "none")))
+def test_where_namespaces_are_refused_the_next_best_is_taken(kit, place, how, says,
+                                                             uid, kind):
+    before = [sys.executable, str(ROOT / "grader" / "tests" / "container.py"), how]
+    if uid is not None:
+        before += ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"]
+    home = writable(place / "home", uid or 0)
+    wrong = submission(place / "wrong", HONEST["crashes"].source)
+    assert score(kit, before=before, cwd=home, env={"HOME": home}) == 100
+    report = json.loads((place / "home" / "report.json").read_text("utf-8"))
+    assert report["isolation"] == kind
+    assert says in report["isolation_why"]
+    status, out = finish(start(kit, before=before, cwd=home, env={"HOME": home},
+                               folder=wrong))
+    assert status == 0 and "tiny.c:" in out, out
+    left = {} if uid is None else grading.traces_of(uid, set(), {home})
+    assert left == {}
 
 
 # ---------------------------------------------------------------- interruptions
