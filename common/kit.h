@@ -344,14 +344,15 @@ void expect_no_race(void);
 /*
  * Runs the small case of the scenario s, which calls run_schedules(), in every
  * schedule of at most so many preemptions: the steps are the accesses of the
- * student's code to shared memory and its calls that synchronize.  Where it has no witness, the processes run at once, in no order
- * and one time.  In none may there be a race, a wait without end, or what
- * check() finds wrong with the values that were told.  A failure comes with
- * the schedule.
+ * student's code to shared memory and its calls that synchronize.  In none may
+ * there be a race, a wait without end, or what check() finds wrong with the
+ * values that were told.  A failure comes with the schedule.  Where the code
+ * has no witness, the processes run at once, in no order and one time.
  */
 struct exploration {
     unsigned preemptions; /* of a role that could have gone on */
     unsigned deaths;      /* of roles, by SIGKILL before any of their steps */
+    unsigned wakes;       /* from waits for a condition, without a signal */
     unsigned drawn;       /* further schedules, without that bound, by seed */
     bool buffered; /* all once more, where stores weaker than seq_cst wait */
     void (*check)(struct subject *s, unsigned deaths); /* or NULL */

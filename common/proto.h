@@ -142,12 +142,19 @@ struct logged_call {
  * the roles, processes that take turns, follow it and list their steps
  * (subject/schedule.c, judge/explore.c).
  */
-enum { NOBODY = -1, MOST_ROLES = 4, ROLE_DIES = 0x100 };
+enum {
+    NOBODY = -1,
+    MOST_ROLES = 4,
+    /* With a role's number in a choice: */
+    ROLE_DIES = 0x100,
+    ROLE_WAKES = 0x200, /* from a wait for a condition, without a signal */
+    ROLE_NUMBER = 0xff
+};
 #define SCHEDULE_ENDED "kit:schedule" /* told, with its number */
 
 struct choice {
     uint32_t step; /* before this one, counted from 0 ... */
-    int32_t role;  /* ... this role goes on; with ROLE_DIES, is ended */
+    int32_t role;  /* ... this role goes on, or what is added to it */
 };
 
 /* Kinds of steps, beside those of events up to EVENT_ATOMIC_RMW. */
@@ -158,10 +165,11 @@ struct step {
     uint32_t size_bytes;
     int8_t role;
     uint8_t kind, order;
-    uint8_t ready; /* roles that could have made a step instead, as bits */
-    uint8_t free;  /* the role of the step before could not have gone on */
-    uint8_t waits; /* the call would have blocked */
-    uint8_t dies;
+    uint8_t ready;  /* roles that could have made a step instead, as bits */
+    uint8_t asleep; /* roles in a wait for a condition, as bits */
+    uint8_t free;   /* the role of the step before could not have gone on */
+    uint8_t waits;  /* the call would have blocked */
+    uint8_t dies, wakes;
     char name[NAME_BYTES];
 };
 
@@ -179,7 +187,8 @@ struct role {
     int32_t state, pid;
     uint64_t space, object, offset; /* what it waits for */
     uint32_t ticket;                /* the order of those who wait */
-    uint8_t kept; /* nothing but another role's call ends the wait */
+    uint8_t kept;     /* nothing but another role's call ends the wait ... */
+    uint8_t may_wake; /* ... or nothing at all: it is one for a condition */
     uint8_t timed_out;
 };
 

@@ -33,9 +33,13 @@ FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O0", "-g", "-fno-omit-frame-pointer",
          "-Wall", "-Wextra", "-Wpedantic", "-Wmissing-prototypes")
 STUDENT_FLAGS = FLAGS + ("-Wno-unused-parameter",)
 LIBRARIES = ("-pthread", "-lrt", "-lm")
+# All of libc's functions are found at the start: each of a test's processes would
+# have to do it again.
+SUBJECT_LIBRARIES = ("-Wl,-z,now", *LIBRARIES)
 TIMEOUT_S = 30
 # What puts the kit's hooks into the object (common/subject/witness.c).
-WITNESS_FLAGS = ("-fsanitize=thread", "-w")
+WITNESS_FLAGS = ("-fsanitize=thread", "-Wno-tsan")
+_HOOK = "__tsan_"
 # Calls that move bytes; the hooks do not see into them.
 _WITNESSED = ("memcpy", "memmove", "memset", "memcmp", "strcpy", "strncpy", "strlen")
 _MAX_MESSAGES = 5
@@ -62,12 +66,14 @@ def line_flags(cc: str) -> Tuple[str, ...]:
     return ("-gdwarf-aranges",) if is_clang else ()
 
 
-def build(kit: Kit, lab: Lab, submission: Submission, place: Place) -> Build:
-    """The kit's parts from the cache, then the student's in the run's folder."""
+def build(kit: Kit, lab: Lab, submission: Submission, place: Place,
+          quick: bool = False) -> Build:
+    """The kit's parts from the cache, then the student's in the run's folder;
+    quick: no more than the native run needs."""
     parts = build_kit_parts(kit, lab)
     place.add(parts.judge, "bin", 0o750)
     add_confine(kit, place)
-    return build_student(lab, submission, parts, place)
+    return build_student(lab, submission, parts, place, quick)
 
 
 def add_confine(kit: Kit, place: Place) -> None:
@@ -208,7 +214,7 @@ def _make_runtime(kit: Kit, cc: str, folder: Path) -> None:
                                {f"witness_{name}" for name in _WITNESSED} & symbols)
                 (folder / "hooks").write_text("".join(
                     f"{name}\n" for name in sorted(symbols)
-                    if name.startswith("__tsan_")))
+                    if name.startswith(_HOOK)))
             for name in objects:
                 (folder / name).unlink()
 
@@ -324,22 +330,35 @@ def _pkg_config(what: str) -> List[str]:
 # --------------------------------------------------------- the student's part
 
 
+# The subject as it is, and the one whose accesses are recorded: that runs
+# natively, and the other one under Valgrind.
+_PLAIN, _WITNESS = "subject", "witness"
+
+
+def _variants(lab: Lab, quick: bool) -> Tuple[str, ...]:
+    if not lab.witness:
+        return (_PLAIN,)
+    return (_WITNESS,) if quick else (_PLAIN, _WITNESS)
+
+
 def build_student(lab: Lab, submission: Submission, parts: KitParts,
-                  place: Place) -> Build:
+                  place: Place, quick: bool = False) -> Build:
     """Compiles the student's files and links the subject."""
     judge = place.folder / "bin" / "judge"
+    variants = _variants(lab, quick)
 
     def failed(errors: Sequence[str]) -> Build:
         return Build(judge, None, NOT_BUILT, tuple(errors))
 
     place_sources(lab, submission, place)
     place.make("obj")
-    done = in_place(place, _compile_script(lab, place), "src",
+    done = in_place(place, _compile_script(lab, place, variants), "src",
                     [Mount("src"), Mount("obj", writable=True)])
     diagnostics = text.clean(done.stderr, 60_000, 2000)
     if done.status != 0:
         return failed(compile_errors(lab, done, diagnostics))
-    symbols = parse_nm(done.stdout)
+    symbols = [(kind, name) for kind, name in parse_nm(done.stdout)
+               if kind not in "Uw" or not name.startswith(_HOOK)]
     defined = {name for kind, name in symbols if kind in "TW"}
     undefined = {name for kind, name in symbols if kind in "Uw"}
     errors = [*_not_defined(lab, parts.api, defined, symbols),
@@ -350,11 +369,11 @@ def build_student(lab: Lab, submission: Submission, parts: KitParts,
         errors += hidden
     if errors:
         return failed(errors)
-    errors = _link(lab, place, parts, defined)
+    errors = _link(place, parts, defined, variants)
     if errors:
         return failed(errors)
-    out = place.folder / "out"
-    return Build(judge, out / "subject", witness=out / "witness" if lab.witness else None,
+    made = {variant: place.folder / "out" / variant for variant in variants}
+    return Build(judge, made.get(_PLAIN), witness=made.get(_WITNESS),
                  warnings=(*_messages(diagnostics, "warning"), *unseen),
                  missing_calls=_missing_calls(lab, undefined))
 
@@ -381,18 +400,20 @@ def in_place(place: Place, script: str, cwd: str,
     return done
 
 
-def _compile_script(lab: Lab, place: Place) -> str:
+def _compile_script(lab: Lab, place: Place, variants: Sequence[str]) -> str:
     cc, obj = compiler(), place.path("obj")
     lines: List[str] = []
-    variants = [("student", STUDENT_FLAGS + line_flags(cc))]
-    if lab.witness:
-        variants.append(("witness", STUDENT_FLAGS + line_flags(cc) + WITNESS_FLAGS))
-    for variant, flags in variants:
+    quiet: Tuple[str, ...] = ()  # the first one gives the warnings
+    for variant in variants:
+        flags = STUDENT_FLAGS + line_flags(cc) + quiet
+        if variant == _WITNESS:
+            flags += WITNESS_FLAGS
         lines += object_lines(lab, place, variant, flags)
+        quiet = ("-w",)
     if lab.witness:
         lines += [f"'{cc}' {' '.join(STUDENT_FLAGS)} -w -E '{name}' -o '{obj}/{name}.i'"
                   for name in lab.files]
-    return "\n".join([*lines, f"nm '{obj}/student.o'"])
+    return "\n".join([*lines, f"nm '{obj}/{variants[0]}.o'"])
 
 
 def object_lines(lab: Lab, place: Place, variant: str,
@@ -448,7 +469,7 @@ def _out_of_sight(lab: Lab, place: Place, symbols: Sequence[Tuple[str, str]]
     """(errors, warnings): what of the student's code the witness would not see."""
     hidden = [f"{name} is a name that the compiler keeps for itself: choose another"
               for kind, name in symbols
-              if kind not in "Uw" and name.startswith("__tsan_")]
+              if kind not in "Uw" and name.startswith(_HOOK)]
     unseen = []
     for file in lab.files:
         with (place.folder / "obj" / f"{file}.i").open("rb") as stream:
@@ -498,17 +519,18 @@ def _missing_calls(lab: Lab, undefined: Set[str]) -> Tuple[str, ...]:
         for call in lab.calls.required if not _refers(call, undefined))
 
 
-def _link(lab: Lab, place: Place, parts: KitParts, defined: Set[str]) -> List[str]:
+def _link(place: Place, parts: KitParts, defined: Set[str],
+          variants: Sequence[str]) -> List[str]:
     """objcopy and link; the errors, none where all is well."""
     place.add(parts.subject, "kit")
-    place.add(parts.shims, "kit")
     place.make("out")
     api = [name for name in parts.api if name in defined]
     place.write("kit", "api", "".join(f"{name}\n" for name in api).encode())
-    script = _link_script(place, "student", "shims", "subject")
-    if lab.witness:
-        place.add(parts.witnesses, "kit")
-        script += _link_script(place, "witness", "witnesses", "witness")
+    renames = {_PLAIN: parts.shims, _WITNESS: parts.witnesses}
+    script = ""
+    for variant in variants:
+        place.add(renames[variant], "kit")
+        script += _link_script(place, variant, renames[variant].name)
     done = in_place(place, script, "obj", [
         Mount("kit"), Mount("obj", writable=True), Mount("out", writable=True)])
     if done.status == 0:
@@ -516,15 +538,15 @@ def _link(lab: Lab, place: Place, parts: KitParts, defined: Set[str]) -> List[st
     return link_errors(text.clean(done.stderr, 20_000, 400))
 
 
-def _link_script(place: Place, variant: str, renames: str, program: str) -> str:
+def _link_script(place: Place, variant: str, renames: str) -> str:
     kit, obj, out = place.path("kit"), place.path("obj"), place.path("out")
     return (
         # A section of the kit's tables in a student's object is not ours.
         f"objcopy --keep-global-symbols='{kit}/api' --redefine-syms='{kit}/{renames}' "
         "-R kit_scenarios -R kit_tests "
         f"'{obj}/{variant}.o' '{obj}/{variant}-linked.o'\n"
-        f"'{compiler()}' -o '{out}/{program}' '{kit}/subject.o' "
-        f"'{obj}/{variant}-linked.o' " + " ".join(LIBRARIES) + "\n")
+        f"'{compiler()}' -o '{out}/{variant}' '{kit}/subject.o' "
+        f"'{obj}/{variant}-linked.o' " + " ".join(SUBJECT_LIBRARIES) + "\n")
 
 
 def link_errors(diagnostics: str) -> List[str]:

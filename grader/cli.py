@@ -11,6 +11,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import List, Optional, Sequence
 
@@ -23,8 +24,9 @@ _MODULES = {"rich": "python3-rich", "jsonschema": "python3-jsonschema",
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda signum, _: sys.exit(128 + signum))
+    if threading.current_thread() is threading.main_thread():  # no other one may
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda signum, _: sys.exit(128 + signum))
     try:
         options = _parser().parse_args(argv)
         return options.command(options)

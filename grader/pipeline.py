@@ -44,7 +44,7 @@ def grade_lab(job: Job, notify: Optional[Notify] = None) -> LabScore:
     if job.isolation.kind == NONE:
         run.adopt_orphans()
     try:
-        built = build_step.build(job.kit, lab, submission, place)
+        built = build_step.build(job.kit, lab, submission, place, job.quick)
         if built.status:
             return score.score_unbuilt(lab, built.status, "the lab does not build",
                                        built.errors)

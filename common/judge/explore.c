@@ -12,7 +12,8 @@
  * that another role gets at as well, one of the two to change it.  Taken
  * before any other step, the turn could as well be taken at the next such one.
  * What is shared is known from the steps seen; where a later schedule shows
- * more of it, all begins anew.
+ * more of it, all begins anew.  From a wait for a condition a role may wake
+ * before any call of another's: it has to take the mutex then.
  *
  * Schedules that differ only in the order of steps which have nothing to do
  * with each other (Mazurkiewicz, "Trace Theory", 1987) come to the same state:
@@ -40,7 +41,7 @@ enum {
 struct plan {
     struct choice choices[CHOICES];
     uint32_t nchoices;
-    uint8_t preemptions, deaths;
+    uint8_t preemptions, deaths, wakes;
 };
 
 static const struct plan none;
@@ -68,7 +69,7 @@ struct stack {
 static struct exploring {
     struct subject *subject; /* NULL: nothing is explored now */
     const struct exploration *is;
-    struct stack stacks[COSTS]; /* by preemptions and deaths */
+    struct stack stacks[COSTS]; /* by what a plan costs */
     struct spot *spots;
     struct state *states;
     size_t nstates;
@@ -349,7 +350,7 @@ static void judge_schedule(unsigned deaths)
 
 static void push(struct plan p)
 {
-    unsigned cost = p.preemptions + p.deaths;
+    unsigned cost = p.preemptions + p.deaths + p.wakes;
     struct stack *k = &x.stacks[cost < COSTS ? cost : COSTS - 1];
 
     if (k->n == k->room) {
@@ -371,36 +372,40 @@ static bool pop(struct plan *p)
     return false;
 }
 
-/* The plan with one choice more, if that is within the bounds. */
-static void push_longer(struct plan p, uint32_t step, int role,
-                        unsigned preemptions, unsigned deaths)
+/* The plan with one choice more, if that is within the bounds and does not lead
+ * to where another one has led already. */
+static void push_longer(struct plan p, uint32_t i, const struct step *s,
+                        int role)
 {
     if (p.nchoices == CHOICES)
         return;
-    p.choices[p.nchoices++] = (struct choice){.step = step, .role = role};
-    p.preemptions = (uint8_t)(p.preemptions + preemptions);
-    p.deaths = (uint8_t)(p.deaths + deaths);
-    if (p.preemptions <= x.is->preemptions && p.deaths <= x.is->deaths)
+    p.choices[p.nchoices++] = (struct choice){.step = i, .role = role};
+    if (role & ROLE_DIES)
+        p.deaths++;
+    else if (role & ROLE_WAKES)
+        p.wakes++;
+    else if (!s->free)
+        p.preemptions++;
+    if (p.preemptions <= x.is->preemptions && p.deaths <= x.is->deaths &&
+        p.wakes <= x.is->wakes && !is_known(s, role, p.preemptions))
         push(p);
 }
 
-/* The plans with one choice more, at a step that p has no choice for yet. */
+/* At a step that p has no choice for yet. */
 static void push_others_at(const struct plan *p, uint32_t i,
                            const struct step *s)
 {
     bool matters = at_each_spot(s, ask);
 
     for (int role = 0; role < MOST_ROLES; role++) {
-        unsigned preemptions = s->free ? 0 : 1;
-
-        if ((s->ready >> role & 1) != 0 && role != s->role &&
-            (s->free || matters) &&
-            !is_known(s, role, p->preemptions + preemptions))
-            push_longer(*p, i, role, preemptions, 0);
+        if ((s->free || matters) && role != s->role &&
+            (s->ready >> role & 1) != 0)
+            push_longer(*p, i, s, role);
+        if ((s->free || s->kind == STEP_CALL) && (s->asleep >> role & 1) != 0)
+            push_longer(*p, i, s, role | ROLE_WAKES);
     }
-    if (matters && s->kind != STEP_BEGIN && x.is->deaths > 0 &&
-        !is_known(s, s->role | ROLE_DIES, p->preemptions))
-        push_longer(*p, i, s->role | ROLE_DIES, 0, 1);
+    if (matters && s->kind != STEP_BEGIN)
+        push_longer(*p, i, s, s->role | ROLE_DIES);
 }
 
 static void push_others(const struct plan *p, const struct step *steps,
@@ -516,11 +521,14 @@ static void read_choices(const char *at)
         if (sscanf(at, "%u:%d%n", &c->step, &c->role, &used) != 2)
             test_fail(BROKEN, NULL, "no schedule: \"%s\"", options.schedule);
         at += used;
+        c->role &= ROLE_NUMBER;
         if (*at == 'x') {
             c->role |= ROLE_DIES;
             p.deaths++;
-            at++;
+        } else if (*at == 'w') {
+            c->role |= ROLE_WAKES;
         }
+        at += *at == 'x' || *at == 'w';
         at += *at == ',';
         p.nchoices++;
     }
@@ -586,7 +594,8 @@ const char *explore_role_name(pid_t pid)
 
 /* ---- the report ------------------------------------------------------------ */
 
-/* "name:3:1,7:0x": before step 3 role 1 goes on, before step 7 role 0 dies. */
+/* "name:3:1,7:0x,9:1w": before step 3 role 1 goes on, before step 7 role 0 dies,
+ * before step 9 role 1 wakes. */
 static void add_choices(struct text *t)
 {
     const char *comma = "";
@@ -598,7 +607,10 @@ static void add_choices(struct text *t)
         int role = x.plan.choices[i].role;
 
         text_add(t, "%s%u:%d%s", comma, x.plan.choices[i].step,
-                 role & ~ROLE_DIES, role & ROLE_DIES ? "x" : "");
+                 role & ROLE_NUMBER,
+                 role & ROLE_DIES    ? "x"
+                 : role & ROLE_WAKES ? "w"
+                                     : "");
         comma = ",";
     }
 }
@@ -610,10 +622,11 @@ static const char *short_name(const char *name)
 
 static void add_step(struct text *t, const struct step *s, const char *line)
 {
-    text_add(t, "\n%*s%c  %s%s%.*s%s%s", s->role * COLUMN, "", 'A' + s->role,
+    text_add(t, "\n%*s%c  %s%s%.*s%s%s%s", s->role * COLUMN, "", 'A' + s->role,
              s->place != 0 ? line : "", s->place != 0 ? "  " : "",
-             NAME_BYTES - 1, short_name(s->name), s->waits ? ", waits" : "",
-             s->dies ? ": dies here" : "");
+             NAME_BYTES - 1, short_name(s->name),
+             s->wakes ? ", wakes without a signal" : "",
+             s->waits ? ", waits" : "", s->dies ? ": dies here" : "");
 }
 
 /* The steps as lines, a role a column; steps of one line that follow each
@@ -641,7 +654,7 @@ void explore_add_schedule(struct text *t)
         if (last < STEPS && step->role == s->steps[last].role &&
             strcmp(lines[i], lines[last]) == 0 &&
             strncmp(step->name, s->steps[last].name, NAME_BYTES) == 0 &&
-            step->waits == s->steps[last].waits && !step->dies)
+            step->waits == s->steps[last].waits && !step->dies && !step->wakes)
             continue;
         last = i;
         if (n > SHOWN_STEPS && shown++ == SHOWN_STEPS) {

@@ -113,7 +113,22 @@ static int drawn(const struct schedule *s, int otherwise)
     return next_in(ROLE_READY, (int)(x >> 8) % (int)s->nroles);
 }
 
-/* Who makes the next step; with ROLE_DIES, who dies before it. */
+static bool is_asleep(const struct role *r)
+{
+    return r->may_wake && (r->state == ROLE_BLOCKED || r->state == ROLE_TIMED);
+}
+
+static bool can_go_on(int role, bool wakes)
+{
+    struct role *r = &schedule()->roles[role];
+
+    if (wakes && is_asleep(r))
+        r->state = ROLE_READY;
+    return r->state == ROLE_READY;
+}
+
+/* Who makes the next step; with ROLE_DIES, who dies before it; with ROLE_WAKES,
+ * who wakes without a signal. */
 static int chosen(int otherwise)
 {
     struct schedule *s = schedule();
@@ -122,10 +137,11 @@ static int chosen(int otherwise)
         return drawn(s, otherwise);
     for (uint32_t i = 0; i < s->nchoices && i < CHOICES; i++)
         if (s->choices[i].step == s->nsteps) {
-            int role = s->choices[i].role & ~ROLE_DIES;
+            int choice = s->choices[i].role, role = choice & ROLE_NUMBER;
 
-            if (role >= 0 && role < (int)s->nroles && is_ready(role))
-                return s->choices[i].role;
+            if (role < (int)s->nroles &&
+                can_go_on(role, (choice & ROLE_WAKES) != 0))
+                return choice;
             s->diverged = 1;
         }
     return otherwise;
@@ -148,7 +164,7 @@ static int pick(int from)
         s->roles[role].timed_out = 1;
         s->roles[role].state = ROLE_READY;
     }
-    return role != NOBODY ? chosen(role) & ~ROLE_DIES : NOBODY;
+    return role != NOBODY ? chosen(role) & ROLE_NUMBER : NOBODY;
 }
 
 static void hand_over(int role)
@@ -168,12 +184,17 @@ static void die(void)
     kill(getpid(), SIGKILL);
 }
 
-static unsigned ready_roles(void)
+static bool is_ready_role(const struct role *r)
+{
+    return r->state == ROLE_READY;
+}
+
+static unsigned roles_that(bool (*are)(const struct role *r))
 {
     unsigned bits = 0;
 
     for (uint32_t i = 0; i < schedule()->nroles; i++)
-        bits |= is_ready((int)i) ? 1u << i : 0;
+        bits |= are(&schedule()->roles[i]) ? 1u << i : 0;
     return bits;
 }
 
@@ -183,7 +204,8 @@ static void record(struct step step)
     int last = s->nsteps > 0 ? s->steps[s->nsteps - 1].role : NOBODY;
 
     step.role = (int8_t)me;
-    step.ready = (uint8_t)ready_roles();
+    step.ready = (uint8_t)roles_that(is_ready_role);
+    step.asleep = (uint8_t)roles_that(is_asleep);
     step.free = last == NOBODY || !is_ready(last);
     s->steps[s->nsteps++] = step;
 }
@@ -206,9 +228,10 @@ static void take_step(struct step step)
             record(step);
             die();
         }
-        if ((next & ~ROLE_DIES) == me)
+        step.wakes = (next & ROLE_WAKES) != 0;
+        if ((next & ROLE_NUMBER) == me)
             break;
-        hand_over(next & ~ROLE_DIES);
+        hand_over(next & ROLE_NUMBER);
     }
     record(step);
 }
@@ -280,7 +303,13 @@ static void wake_waiters(struct key key, int most)
 
 /* For how long, and whether only a call of another role's ends it: what waits
  * for a lock may look again at any time, what waits for a condition may not. */
-enum patience { FOR_EVER, FOR_TIME, FOR_A_SIGNAL, FOR_A_SIGNAL_OR_TIME };
+enum patience {
+    FOR_EVER,
+    FOR_TIME,
+    FOR_ALL, /* at a barrier */
+    FOR_A_SIGNAL,
+    FOR_A_SIGNAL_OR_TIME
+};
 
 /* Waits until another role has done something to the object; false: the time
  * is up, which it is once nobody else can go on. */
@@ -294,7 +323,8 @@ static bool block(struct key key, enum patience patience)
     r->offset = key.offset;
     r->ticket = ++s->tickets;
     r->timed_out = 0;
-    r->kept = patience == FOR_A_SIGNAL || patience == FOR_A_SIGNAL_OR_TIME;
+    r->kept = patience >= FOR_ALL;
+    r->may_wake = patience >= FOR_A_SIGNAL;
     r->state = patience == FOR_TIME || patience == FOR_A_SIGNAL_OR_TIME
                    ? ROLE_TIMED
                    : ROLE_BLOCKED;
@@ -878,7 +908,7 @@ static void wait_at_barrier(struct attempt *a)
 
     struct step again = call_step;
 
-    block(key, FOR_A_SIGNAL);
+    block(key, FOR_ALL);
     take_step(again);
     a->result = 0;
 }

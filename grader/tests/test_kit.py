@@ -156,13 +156,14 @@ def test_every_heading_of_the_lecture_is_taught():
 def test_c_compiles_without_a_warning(compiler, tmp_path):
     if not shutil.which(compiler):
         pytest.skip(f"{compiler} is not installed")
+    # gcc finds some of what it warns of only when it makes code.
+    goal = ["-fsyntax-only"] if compiler == "clang" else ["-c", "-o", str(tmp_path / "x.o")]
     failed = []
     for path in (path for path in c_files() if path.suffix == ".c"
                  and path.parent.name != "hostile"):  # these hold several programs
         for half in halves_of(path):
             done = run_tool(compiler, *build.FLAGS, "-Werror", *extra_flags(path),
-                            *half, "-Icommon", *includes_of(path), "-c", str(path),
-                            "-o", str(tmp_path / "x.o"))
+                            *half, "-Icommon", *includes_of(path), *goal, str(path))
             if done.returncode != 0:
                 failed.append(f"{path.relative_to(ROOT)}: {done.stderr[:1000]}")
     assert failed == []

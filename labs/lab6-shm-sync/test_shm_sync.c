@@ -1408,26 +1408,26 @@ HELPER void get_is_refused(struct subject *s, unsigned deaths)
     expect_error(s, "get", EPIPE);
 }
 
-#define EXPLORE_RING(scenario, preemptions_, check_)                     \
-    do {                                                                 \
-        struct subject *s_ =                                             \
-            START(scenario, INT("slots", 1),                             \
-                  SHARE("ring", new_shared(sizeof(struct ring))));       \
-        explore(s_, &(struct exploration){.preemptions = (preemptions_), \
-                                          .check = (check_)});           \
-        finish(s_);                                                      \
+#define EXPLORE_RING(scenario, check_, ...)                                 \
+    do {                                                                    \
+        struct subject *s_ =                                                \
+            START(scenario, INT("slots", 1),                                \
+                  SHARE("ring", new_shared(sizeof(struct ring))));          \
+        explore(s_, &(struct exploration){.check = (check_), __VA_ARGS__}); \
+        finish(s_);                                                         \
     } while (0)
 
 TEST(ring, puts_and_gets_in_every_order_of_steps)
 {
-    EXPLORE_RING(two_through_one_slot, 1, both_in_order);
-    EXPLORE_RING(get_and_close, 2, get_is_refused);
+    EXPLORE_RING(two_through_one_slot, both_in_order, .preemptions = 1);
+    EXPLORE_RING(two_through_one_slot, both_in_order, .wakes = 1);
+    EXPLORE_RING(get_and_close, get_is_refused, .preemptions = 2);
 }
 
 TEST(ring, many_at_either_end_in_every_order_of_steps)
 {
-    EXPLORE_RING(two_consumers, 0, each_got_one);
-    EXPLORE_RING(two_producers, 0, one_of_each);
+    EXPLORE_RING(two_consumers, each_got_one, .preemptions = 0);
+    EXPLORE_RING(two_producers, one_of_each, .preemptions = 0);
 }
 
 /* ------------------------------------------------------------------------

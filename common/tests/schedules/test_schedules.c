@@ -150,7 +150,8 @@ HELPER void happening_prepare(void)
 
 HELPER void happening_role_0(void)
 {
-    happening_wait(happening(), (enum event_way)given_int("way"));
+    tell_int("happened",
+             happening_wait(happening(), (enum event_way)given_int("way")));
 }
 
 HELPER void happening_role_1(void)
@@ -179,6 +180,28 @@ TEST(conditions, lost_wakeups)
         if (ways[i] != EVENT_RIGHT && witnessed())
             says("cond_wait, waits");
     }
+}
+
+HELPER void it_has_happened(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_int(s, "happened", 1);
+}
+
+/* One waits and one signals: only a wait that ends without a signal shows it. */
+TEST(conditions, wakes_without_a_signal)
+{
+    const enum event_way ways[] = {EVENT_RIGHT, EVENT_IF};
+
+    for (size_t i = 0; i < 2; i++)
+        for (unsigned wakes = 0; wakes < 2; wakes++)
+            try_case(
+                START(happenings,
+                      SHARE("happening", new_shared(sizeof(struct happening))),
+                      INT("way", ways[i])),
+                &(struct exploration){
+                    .preemptions = 1, .wakes = wakes, .check = it_has_happened},
+                ways[i] == EVENT_RIGHT || wakes == 0, "wakes without a signal");
 }
 
 HELPER void token_taker(void)

@@ -16,11 +16,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Collection, Dict, List, Optional, Sequence
 
-from grader import cli, discover, process, run, sandbox
+from grader import cli, discover, pipeline, process, run, sandbox
 from grader.model import Kit
 
 # A user id that no account and no run has.
@@ -64,6 +64,14 @@ def copy_cache(kit: Kit, build: Path, uid: Optional[int] = None) -> None:
             os.chown(path, uid, uid)
 
 
+def give_cache(kit: Kit, root: Path, home: Path, uid: int) -> None:
+    """To a user whose XDG_CACHE_HOME home is, for the kit in root."""
+    copy_cache(kit, home / "ipc-lab-kit" / discover.cache_name(root), uid)
+    for path in (home, home / "ipc-lab-kit"):
+        path.mkdir(exist_ok=True)
+        os.chown(path, uid, uid)
+
+
 class Grader:
     """A process that grades, as a user id or, for None, as this one."""
 
@@ -71,10 +79,7 @@ class Grader:
         self.root, self.uid = root, uid
         self.home = Path(tempfile.mkdtemp(prefix="home-"))
         if uid is not None:
-            copy_cache(kit, self.home / "ipc-lab-kit" / discover.cache_name(root), uid)
-            for path in (self.home, self.home / "ipc-lab-kit"):
-                path.mkdir(exist_ok=True)
-                os.chown(path, uid, uid)
+            give_cache(kit, root, self.home, uid)
         # What a test that was killed has left is not of a submission's.
         self._known = {path for folder in _PUBLIC for path in files_of(folder, uid)}
         self._start()
@@ -205,16 +210,13 @@ def noted_traces():
 
 @contextlib.contextmanager
 def _without_valgrind():
-    run_lab = run.run_lab
-
-    def quick(*args, **options):
-        return run_lab(*args, **{**options, "quick": True})
-
-    run.run_lab = quick
+    """With the whole report, which `grade --quick` does not make."""
+    job = pipeline.Job
+    pipeline.Job = lambda *args, **options: replace(job(*args, **options), quick=True)
     try:
         yield
     finally:
-        run.run_lab = run_lab
+        pipeline.Job = job
 
 
 def _grade(job: dict) -> dict:
