@@ -76,8 +76,7 @@ def build(kit: Kit, lab: Lab, submission: Submission, place: Place,
     return build_student(lab, submission, parts, place, quick)
 
 
-def add_confine(kit: Kit, place: Place) -> None:
-    """Puts the program in place that Place.confined() names."""
+def build_confine(kit: Kit) -> Path:
     source = kit.root / "common" / CONFINE / f"{CONFINE}.c"
     cc = compiler()
 
@@ -85,7 +84,12 @@ def add_confine(kit: Kit, place: Place) -> None:
         tool([cc, *FLAGS, str(source), "-o", str(folder / CONFINE)], folder, str(source))
 
     made = cached(kit, f"{CONFINE}-{key_of(cc, named(kit.root, [source]))}", make)
-    place.add(made / CONFINE, "bin", 0o750)
+    return made / CONFINE
+
+
+def add_confine(kit: Kit, place: Place) -> None:
+    """Puts the program in place that Place.confined() names."""
+    place.add(build_confine(kit), "bin", 0o750)
 
 
 # ------------------------------------------------------------ the kit's parts

@@ -16,7 +16,7 @@ from typing import List
 
 import pytest
 
-from grader import discover, sandbox
+from grader import build, discover, sandbox
 from grader.model import Lab
 from grader.tests import hostile
 from grader.tests.hostile import grading
@@ -42,6 +42,9 @@ def cells():
 @pytest.fixture(scope="module")
 def graders(real_kit):
     """graders(name, kind): as root, or as an ordinary user of this worker's."""
+    build.build_confine(real_kit)
+    for lab in discover.find_labs(real_kit):
+        build.build_kit_parts(real_kit, lab)  # once, for all workers
     root = Path(tempfile.mkdtemp(prefix="kit-for-all-"))
     grading.copy_kit(real_kit, root)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")

@@ -797,6 +797,57 @@ TEST(board, who_comes_too_late_meets_others)
     }
 }
 
+/* A small case, in every order of its steps: two meet. */
+
+HELPER void nobody_is_here(void)
+{
+    shm_unlink(given_str("name"));
+}
+
+HELPER void join_first(void)
+{
+    CALL_PTR("first", board_join(given_str("name"), 2, -1));
+}
+
+HELPER void join_second(void)
+{
+    CALL_PTR("second", board_join(given_str("name"), 2, -1));
+}
+
+HELPER void tell_name(void)
+{
+    tell_int("names left", shm_unlink(given_str("name")) == 0);
+}
+
+SCENARIO(two_that_join)
+{
+    run_schedules(&(struct small_case){.prepare = nobody_is_here,
+                                       .roles = {join_first, join_second},
+                                       .check = tell_name});
+}
+
+HELPER void both_are_here(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_pointer(s, "first");
+    expect_pointer(s, "second");
+    expect_int(s, "names left", 0);
+}
+
+TEST(board, two_meet_in_every_order_of_steps)
+{
+    const struct exploration bounds[] = {
+        {.preemptions = 1, .check = both_are_here},
+        {.wakes = 1, .check = both_are_here}};
+
+    for (size_t i = 0; i < 2; i++) {
+        struct subject *s = START(two_that_join, STR("name", board_name()));
+
+        explore(s, &bounds[i]);
+        finish(s);
+    }
+}
+
 TEST(board, numbers_that_make_no_sense_are_refused)
 {
     const char *name = board_name();
