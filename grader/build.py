@@ -46,7 +46,7 @@ _MAX_MESSAGES = 5
 _CACHE_ENTRIES = 80
 
 _PACKAGES = {"cc": "gcc", "gcc": "gcc", "clang": "clang", "ld": "binutils",
-             "nm": "binutils", "objcopy": "binutils", "pkg-config": "pkg-config"}
+             "readelf": "binutils", "objcopy": "binutils", "pkg-config": "pkg-config"}
 
 
 def compiler() -> str:
@@ -212,7 +212,8 @@ def _make_runtime(kit: Kit, cc: str, folder: Path) -> None:
             tool(["ld", "-r", "-o", f"{half}.o", *objects], folder, "the runtime")
             if half == "subject":
                 symbols = {name for obj in objects
-                           for kind, name in _symbols(folder, obj) if kind == "T"}
+                           for kind, name in parse_symbols(
+                               tool(symbols_of(obj), folder, obj)) if kind == "T"}
                 _write_renames(folder / "shims", "shim_", symbols)
                 _write_renames(folder / "witnesses", "witness_",
                                {f"witness_{name}" for name in _WITNESSED} & symbols)
@@ -310,18 +311,29 @@ def _first_error(words: str, file: str) -> str:
     return errors[0]
 
 
-def _symbols(cwd: Path, obj: str) -> List[Tuple[str, str]]:
-    """(kind, name) of nm."""
-    return parse_nm(tool(["nm", obj], cwd, obj))
+def symbols_of(obj: str) -> List[str]:
+    """The command that lists an object's symbols.  nm would load each plugin of
+    the linker first, as LLVM's of 100 MB."""
+    return ["readelf", "-sW", obj]
 
 
-def parse_nm(out: bytes) -> List[Tuple[str, str]]:
+def parse_symbols(out: bytes) -> List[Tuple[str, str]]:
+    """(kind, name) of each: nm's letters, as far as they are needed."""
     pairs = []
     for line in text.decode(out).splitlines():
         words = line.split()
-        if len(words) >= 2:
-            pairs.append((words[-2], words[-1]))
+        if len(words) == 8 and words[0].rstrip(":").isdigit():
+            _, _, _, sort, bind, _, section, name = words
+            pairs.append((_kind(sort, bind, section), name))
     return pairs
+
+
+def _kind(sort: str, bind: str, section: str) -> str:
+    if section == "UND":
+        return "w" if bind == "WEAK" else "U"
+    if sort not in ("FUNC", "NOTYPE"):
+        return "d" if bind == "LOCAL" else "D"
+    return {"LOCAL": "t", "WEAK": "W"}.get(bind, "T")
 
 
 def _pkg_config(what: str) -> List[str]:
@@ -361,7 +373,7 @@ def build_student(lab: Lab, submission: Submission, parts: KitParts,
     diagnostics = text.clean(done.stderr, 60_000, 2000)
     if done.status != 0:
         return failed(compile_errors(lab, done, diagnostics))
-    symbols = [(kind, name) for kind, name in parse_nm(done.stdout)
+    symbols = [(kind, name) for kind, name in parse_symbols(done.stdout)
                if kind not in "Uw" or not name.startswith(_HOOK)]
     defined = {name for kind, name in symbols if kind in "TW"}
     undefined = {name for kind, name in symbols if kind in "Uw"}
@@ -417,7 +429,7 @@ def _compile_script(lab: Lab, place: Place, variants: Sequence[str]) -> str:
     if lab.witness:
         lines += [f"'{cc}' {' '.join(STUDENT_FLAGS)} -w -E '{name}' -o '{obj}/{name}.i'"
                   for name in lab.files]
-    return "\n".join([*lines, f"nm '{obj}/{variants[0]}.o'"])
+    return "\n".join([*lines, " ".join(symbols_of(f"'{obj}/{variants[0]}.o'"))])
 
 
 def object_lines(lab: Lab, place: Place, variant: str,

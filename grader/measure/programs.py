@@ -99,12 +99,12 @@ def _compile(lab: Lab, place: Place, cc: str, api: List[str]) -> str:
     kit, obj, out = place.path("kit"), place.path("obj"), place.path("out")
     done = build.in_place(
         place, "\n".join([*build.object_lines(lab, place, "student", (*FLAGS, "-w")),
-                          f"nm '{obj}/student.o'"]),
+                          " ".join(build.symbols_of(f"'{obj}/student.o'"))]),
         "src", [Mount("src"), Mount("obj", writable=True)])
     diagnostics = text.clean(done.stderr, 60_000, 2000)
     if done.status != 0:
         return "does not build: " + build.compile_errors(lab, done, diagnostics)[0]
-    defined = {symbol for kind, symbol in build.parse_nm(done.stdout) if kind in "TW"}
+    defined = {symbol for kind, symbol in build.parse_symbols(done.stdout) if kind in "TW"}
     missing = [name for name in api if name not in defined]
     if missing:
         return f"{missing[0]} is not defined in {' or '.join(lab.files)}"
