@@ -232,14 +232,24 @@ enum event_kind {
     EVENT_FENCE,
     EVENT_ACQUIRE,
     EVENT_RELEASE,
-    EVENT_JOIN, /* offset: the process that was waited for */
-    EVENT_START /* by the judge: task begins now */
+    EVENT_JOIN,  /* offset: the process that was waited for */
+    EVENT_START, /* by the judge: task begins now */
+    /* Of a mutex, condition, semaphore ... as bytes in memory: */
+    EVENT_INIT,
+    EVENT_DESTROY,
+    EVENT_USE
 };
 
 static inline int event_stores(int kind)
 {
     return kind == EVENT_STORE || kind == EVENT_ATOMIC_STORE ||
-           kind == EVENT_ATOMIC_RMW;
+           kind == EVENT_ATOMIC_RMW || kind == EVENT_INIT ||
+           kind == EVENT_DESTROY;
+}
+
+static inline int event_is_atomic(int kind)
+{
+    return kind >= EVENT_ATOMIC_LOAD && kind <= EVENT_ATOMIC_RMW;
 }
 
 /* What `space` is where it is not a file system's device number; no device

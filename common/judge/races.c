@@ -207,8 +207,7 @@ static void access_memory(struct reading *r, const struct event *e, int task)
 {
     uint64_t end = e->offset + e->size_bytes;
     struct past now = {.stores = event_stores(e->kind),
-                       .atomic =
-                           e->kind != EVENT_LOAD && e->kind != EVENT_STORE,
+                       .atomic = event_is_atomic(e->kind),
                        .task = (uint8_t)task,
                        .time = r->tasks[task].now.of[task],
                        .event = (uint32_t)(e - r->list)};
@@ -329,6 +328,9 @@ static void read_event(struct reading *r, const struct event *e)
         break;
     case EVENT_LOAD:
     case EVENT_STORE:
+    case EVENT_INIT:
+    case EVENT_DESTROY:
+    case EVENT_USE:
         access_memory(r, e, task);
         break;
     case EVENT_FENCE:
@@ -426,6 +428,20 @@ static void add_process(struct text *t, const struct event *e)
         text_add(t, "pid %d", (int)e->pid);
 }
 
+static const char *verb_of(const struct event *e)
+{
+    switch (e->kind) {
+    case EVENT_INIT:
+        return "initialises";
+    case EVENT_DESTROY:
+        return "destroys";
+    case EVENT_USE:
+        return "uses";
+    default:
+        return event_stores(e->kind) ? "writes" : "reads";
+    }
+}
+
 static void add_accesses(struct text *t, const struct event *a,
                          const struct event *b)
 {
@@ -435,12 +451,12 @@ static void add_accesses(struct text *t, const struct event *a,
     line_of(b, second);
     text_add(t, "nothing orders these two: %s in ", first);
     add_process(t, a);
-    text_add(t, " %s ", event_stores(a->kind) ? "writes" : "reads");
+    text_add(t, " %s ", verb_of(a));
     add_memory(t, a);
     text_add(t, "; %s in %s", second,
              a->pid == b->pid ? "another thread of " : "");
     add_process(t, b);
-    text_add(t, " %s %s", event_stores(b->kind) ? "writes" : "reads",
+    text_add(t, " %s %s", verb_of(b),
              a->offset == b->offset && a->size_bytes == b->size_bytes
                  ? "them"
                  : "some of them");

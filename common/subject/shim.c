@@ -164,10 +164,13 @@ static struct passing enter(const char *name, const char *family,
         p.log->pid = getpid();
     }
     apply_faults(&p, name, family, kind, args, nargs);
+
+    uint64_t place = witness_place(return_address);
+
     if (p.err == 0)
-        schedule_enter(name, family, args, witness_place(return_address));
+        schedule_enter(name, family, args, place);
     if (p.err == 0 || p.err == SPURIOUS_WAKEUP)
-        witness_before(family, args);
+        witness_before(family, args, place);
     errno = p.err != 0 ? p.err : saved;
     return p;
 }

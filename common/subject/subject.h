@@ -39,7 +39,7 @@ void witness_unmap(const void *at);
  * when `to` is MAP_FAILED; returns `to`. */
 void *witness_moved(const void *from, void *to, size_t size_bytes);
 /* Around each call that passes the shim. */
-void witness_before(const char *family, const int64_t *args);
+void witness_before(const char *family, const int64_t *args, uint64_t place);
 void witness_after(const char *family, const int64_t *args, int64_t result);
 int witness_create(pthread_t *id, const pthread_attr_t *attr,
                    void *(*start)(void *), void *arg);

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -601,10 +602,49 @@ static bool sync_other(const char *family, const int64_t *args, int64_t result,
     return true;
 }
 
-void witness_before(const char *family, const int64_t *args)
+/* The bytes of a mutex and the like, which have to be initialised before any
+ * call uses them, and may not be destroyed before the last one has. */
+static void note_object(const char *family, const void *at, uint64_t place)
+{
+    static const struct {
+        const char *prefix;
+        uint32_t size_bytes;
+    } kinds[] = {{"pthread_mutex_", sizeof(pthread_mutex_t)},
+                 {"pthread_cond_", sizeof(pthread_cond_t)},
+                 {"pthread_rwlock_", sizeof(pthread_rwlock_t)},
+                 {"pthread_barrier_", sizeof(pthread_barrier_t)},
+                 {"sem_", sizeof(sem_t)}};
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        size_t length = strlen(kinds[i].prefix);
+        const char *what = family + length;
+
+        if (strncmp(family, kinds[i].prefix, length) != 0 ||
+            mapping_of((uintptr_t)at) == NULL)
+            continue;
+
+        struct event e =
+            at_address((struct event){.kind = EVENT_USE,
+                                      .size_bytes = kinds[i].size_bytes,
+                                      .place = place},
+                       at);
+
+        if (strcmp(what, "init") == 0 || strcmp(what, "destroy") == 0) {
+            e.kind = what[0] == 'i' ? EVENT_INIT : EVENT_DESTROY;
+            add_event(e);
+        } else {
+            note_load(&e, 0);
+        }
+    }
+}
+
+void witness_before(const char *family, const int64_t *args, uint64_t place)
 {
     if (!is_on())
         return;
+    note_object(family, pointer(args[0]), place);
+    if (strcmp(family, "pthread_cond_wait") == 0)
+        note_object("pthread_mutex_", pointer(args[1]), place);
     if (effect_of(family) & RELEASES)
         sync_address(pointer(args[0]), RELEASES, false);
     else
