@@ -606,6 +606,35 @@ int note_read(struct note *n, enum order order, char *text)
     return 0;
 }
 
+int latch_make(struct latch *l, bool releases)
+{
+    pthread_mutexattr_t attr;
+
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+    pthread_mutex_init(&l->mutex, &attr);
+    pthread_mutexattr_destroy(&attr);
+    if (releases)
+        atomic_store_explicit(&l->ready, 1, memory_order_release);
+    else
+        atomic_store_explicit(&l->ready, 1, memory_order_relaxed);
+    return 0;
+}
+
+int latch_use(struct latch *l)
+{
+    while (!atomic_load_explicit(&l->ready, memory_order_acquire))
+        sched_yield();
+    pthread_mutex_lock(&l->mutex);
+    pthread_mutex_unlock(&l->mutex);
+    return 0;
+}
+
+int latch_destroy(struct latch *l)
+{
+    return pthread_mutex_destroy(&l->mutex);
+}
+
 int flag_add(struct flag *f, enum guard guard, int number)
 {
     static pthread_mutex_t private_mutex = PTHREAD_MUTEX_INITIALIZER;

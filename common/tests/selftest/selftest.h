@@ -117,6 +117,15 @@ struct note {
 int note_write(struct note *n, enum order order, const char *text);
 int note_read(struct note *n, enum order order, char *text);
 
+/* A mutex that one process makes and another one takes. */
+struct latch {
+    pthread_mutex_t mutex;
+    _Atomic int ready;
+};
+int latch_make(struct latch *l, bool releases);
+int latch_use(struct latch *l);
+int latch_destroy(struct latch *l);
+
 /* Adds to what lies behind the mutex of the flag, one way or the other. */
 enum guard { GUARD_SHARED, GUARD_NONE, GUARD_PRIVATE, GUARD_EARLY };
 int flag_add(struct flag *f, enum guard guard, int number);

@@ -1317,6 +1317,67 @@ TEST(order, weak_orders_are_told_by_name)
     }
 }
 
+SCENARIO(make_latch)
+{
+    wait_for("go");
+    CALL("make",
+         latch_make(given_shared("latch", NULL), given_int("releases")));
+}
+
+SCENARIO(use_latch)
+{
+    wait_for("go");
+    CALL("use", latch_use(given_shared("latch", NULL)));
+}
+
+SCENARIO(destroy_latch)
+{
+    wait_for("go");
+    CALL("destroy", latch_destroy(given_shared("latch", NULL)));
+}
+
+/* One makes it, then another one uses it and, where they are to, a third
+ * destroys it. */
+HELPER void make_and_use_latch(bool releases, bool destroy)
+{
+    struct latch *l = new_shared(sizeof(*l));
+    struct subject *s[] = {
+        START(make_latch, SHARE("latch", l), INT("releases", releases)),
+        START(use_latch, SHARE("latch", l)),
+        START(destroy_latch, SHARE("latch", l))};
+
+    for (int i = 0; i < (destroy ? 3 : 2); i++) {
+        let_go(s[i], "go");
+        finish(s[i]);
+    }
+    if (!destroy)
+        kill_subject(s[2]);
+}
+
+TEST(order, a_mutex_is_initialised_before_it_is_used)
+{
+    const struct {
+        bool releases, destroy;
+        const char *says[2];
+    } cases[] = {{true, false, {NULL, NULL}},
+                 {false, false, {"initialises bytes 0 to ", "uses them"}},
+                 {true, true, {"initialises bytes 0 to ", "destroys them"}}};
+
+    for (size_t i = 0; i < 3 && witnessed(); i++) {
+        make_and_use_latch(cases[i].releases, cases[i].destroy);
+        if (cases[i].says[0] == NULL) {
+            expect_no_race();
+        } else {
+            FAILS(FAILED, expect_no_race());
+            says(cases[i].says[0]);
+            says(cases[i].says[1]);
+        }
+#ifdef KIT_JUDGE
+        witness_reset();
+#endif
+    }
+}
+
 SCENARIO(add_twice)
 {
     struct flag *f = given_shared("flag", NULL);
