@@ -36,7 +36,7 @@ LIBRARIES = ("-pthread", "-lrt", "-lm")
 # All of libc's functions are found at the start: each of a test's processes would
 # have to do it again.
 SUBJECT_LIBRARIES = ("-Wl,-z,now", *LIBRARIES)
-TIMEOUT_S = 30
+TIMEOUT_S = 90  # of which 5 s of processor time: others may take the rest
 # What puts the kit's hooks into the object (common/subject/witness.c).
 WITNESS_FLAGS = ("-fsanitize=thread", "-Wno-tsan")
 _HOOK = "__tsan_"
@@ -280,7 +280,7 @@ def missing_names(cc: str, folder: Path, obj: str) -> List[str]:
 def _run_tool(argv: Sequence[str], cwd: Path) -> process.Finished:
     env = {**ENVIRONMENT, "TMPDIR": tempfile.gettempdir()}
     try:
-        return process.run(argv, timeout_s=4 * TIMEOUT_S, cwd=str(cwd), env=env)
+        return process.run(argv, timeout_s=2 * TIMEOUT_S, cwd=str(cwd), env=env)
     except FileNotFoundError:
         package = _PACKAGES.get(argv[0], argv[0])
         raise KitError(f"{argv[0]} was not found (apt-get install {package})") from None
