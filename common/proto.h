@@ -53,7 +53,8 @@ enum {
 /* Judge to fork server, with FIXED_FDS + nfds descriptors. */
 struct request {
     char scenario[NAME_BYTES * 2];
-    char dir[128]; /* working directory */
+    char dir[128];   /* working directory */
+    uint32_t number; /* of the start, for the answer */
     uint32_t nfds;
     uint32_t parcel_bytes;
 };
@@ -63,6 +64,7 @@ struct answer {
     int32_t started; /* 1: pid runs now; 0: pid ended with status */
     int32_t pid;     /* -1: fork failed, status is errno */
     int32_t status;
+    uint32_t number; /* the request's, where started is 1 */
 };
 
 /*

@@ -103,6 +103,7 @@ struct value {
 struct subject {
     struct subject *next;
     char scenario[NAME_BYTES * 2];
+    uint32_t number;
     pid_t pid;   /* 0: not yet known */
     int channel; /* -1 once closed */
     int output;  /* memfd with what it printed */

@@ -191,7 +191,9 @@ static void receive_answers(void)
            recv(server_control(), &a, sizeof(a), MSG_DONTWAIT) == sizeof(a)) {
         if (a.started == 0) {
             process_has_ended(a.pid, a.status);
-        } else if (test.subjects != NULL && test.subjects->pid == 0) {
+        } else if (test.subjects != NULL && test.subjects->pid == 0 &&
+                   test.subjects->number == a.number) {
+            /* Not of one that has been given up before it was answered for. */
             test.subjects->pid = a.pid;
             if (a.pid == -1)
                 fail_broken(__FILE__, __LINE__, "fork for the scenario");
@@ -423,9 +425,11 @@ static int memory_file(const char *name, const void *data, size_t size)
 
 static struct subject *new_subject(const char *scenario, int *area_fd)
 {
+    static uint32_t number;
     struct subject *s = calloc(1, sizeof(*s));
 
     REQUIRE(s != NULL);
+    s->number = ++number;
     objects_made();
     witnessed_events();
     s->area = sealed_memory("kit-area", sizeof(*s->area), area_fd);
@@ -440,7 +444,8 @@ static struct subject *new_subject(const char *scenario, int *area_fd)
 /* Asks the fork server for the scenario; it may have to be started anew. */
 static void request_start(struct subject *s, struct parcel *p, int area_fd)
 {
-    struct request req = {.nfds = (uint32_t)(p->nfds - FIXED_FDS),
+    struct request req = {.number = s->number,
+                          .nfds = (uint32_t)(p->nfds - FIXED_FDS),
                           .parcel_bytes = (uint32_t)p->size};
     int pair[2];
 

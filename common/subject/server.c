@@ -55,10 +55,8 @@ static bool receive_request(int control, struct request *req, int *fds,
     return *nfds == FIXED_FDS + req->nfds;
 }
 
-static void answer(int control, int started, pid_t pid, int status)
+static void answer(int control, struct answer a)
 {
-    struct answer a = {.started = started, .pid = pid, .status = status};
-
     /* A judge that is gone is seen at the next receive. */
     (void)send(control, &a, sizeof(a), MSG_NOSIGNAL);
 }
@@ -80,7 +78,10 @@ static void serve_request(int control, int children)
         close(children);
         scenario_main(&req, fds); /* closes control as well: it is low */
     }
-    answer(control, 1, pid, pid == -1 ? errno : 0);
+    answer(control, (struct answer){.started = 1,
+                                    .pid = pid,
+                                    .status = pid == -1 ? errno : 0,
+                                    .number = req.number});
     for (size_t i = 0; i < nfds; i++)
         close(fds[i]);
 }
@@ -93,7 +94,7 @@ static void report_ended_children(int control, int children)
 
     (void)!read(children, &info, sizeof(info));
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-        answer(control, 0, pid, status);
+        answer(control, (struct answer){.pid = pid, .status = status});
 }
 
 /*
