@@ -88,11 +88,18 @@ static struct schedule *schedule(void)
 
 /* ---- what is shared ------------------------------------------------------ */
 
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+    uint64_t h = (a ^ (b * 0x9e3779b97f4a7c15u)) + 0x632be59bd9b4e019u;
+
+    h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u;
+    h = (h ^ (h >> 27)) * 0x94d049bb133111ebu;
+    return h ^ (h >> 31);
+}
+
 static struct spot *spot_at(uint64_t object, uint64_t number)
 {
-    uint64_t hash = object * 0x9e3779b97f4a7c15u + number;
-    size_t at =
-        (size_t)((hash ^ (hash >> 29)) * 0xbf58476d1ce4e5b9u >> 40) % SPOTS;
+    size_t at = mix(object, number) % SPOTS;
 
     for (size_t k = 0; k < SPOTS; k++) {
         struct spot *p = &x.spots[(at + k) % SPOTS];
@@ -173,15 +180,6 @@ static bool ask(struct spot *p, const struct step *s)
 
 /* ---- states that have been met -------------------------------------------- */
 
-static uint64_t mix(uint64_t a, uint64_t b)
-{
-    uint64_t h = (a ^ (b * 0x9e3779b97f4a7c15u)) + 0x632be59bd9b4e019u;
-
-    h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u;
-    h = (h ^ (h >> 27)) * 0x94d049bb133111ebu;
-    return h ^ (h >> 31);
-}
-
 /* The steps so far, whatever their order where that can't be told: a step's
  * hash is made from those of the steps that it depends on. */
 static struct trace {
@@ -196,18 +194,12 @@ static void begin_trace(void)
     trace = (struct trace){.run = trace.run + 1};
 }
 
-static struct spot *of_this_run(struct spot *p)
+static bool depend(struct spot *p, const struct step *s)
 {
     if (p->run != trace.run) {
         p->run = trace.run;
         p->changed = p->looked = 0;
     }
-    return p;
-}
-
-static bool depend(struct spot *p, const struct step *s)
-{
-    of_this_run(p);
     trace.step = mix(trace.step, mix(p->object, p->number));
     trace.step = mix(trace.step, p->changed);
     if (step_changes(s))
@@ -420,10 +412,11 @@ static void push_others(const struct plan *p, const struct step *steps,
     for (uint32_t i = 0; i < nsteps; i++) {
         const struct step *s = &steps[i];
 
-        if (i >= first && is_known(s, s->role, p->preemptions))
-            break;
-        if (i >= first)
+        if (i >= first) {
+            if (is_known(s, s->role, p->preemptions))
+                break;
             push_others_at(p, i, s);
+        }
         add_to_trace(s, i == last[s->role]);
     }
 }

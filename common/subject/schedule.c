@@ -77,9 +77,19 @@ static void give_turn(int role)
         signal_word(&schedule()->roles[role].turn);
 }
 
-static bool is_ready(int role)
+static bool is_ready(const struct role *r)
 {
-    return schedule()->roles[role].state == ROLE_READY;
+    return r->state == ROLE_READY;
+}
+
+static bool is_waiting(const struct role *r)
+{
+    return r->state == ROLE_BLOCKED || r->state == ROLE_TIMED;
+}
+
+static bool is_asleep(const struct role *r)
+{
+    return r->may_wake && is_waiting(r);
 }
 
 /* The next one after `from` of that state, itself the last; or NOBODY. */
@@ -108,14 +118,9 @@ static int drawn(const struct schedule *s, int otherwise)
 {
     uint64_t x = mix(s->seed * 0x9e3779b97f4a7c15u + s->nsteps);
 
-    if (x % 4 != 0 && is_ready(otherwise))
+    if (x % 4 != 0 && is_ready(&s->roles[otherwise]))
         return otherwise;
     return next_in(ROLE_READY, (int)(x >> 8) % (int)s->nroles);
-}
-
-static bool is_asleep(const struct role *r)
-{
-    return r->may_wake && (r->state == ROLE_BLOCKED || r->state == ROLE_TIMED);
 }
 
 static bool can_go_on(int role, bool wakes)
@@ -124,7 +129,7 @@ static bool can_go_on(int role, bool wakes)
 
     if (wakes && is_asleep(r))
         r->state = ROLE_READY;
-    return r->state == ROLE_READY;
+    return is_ready(r);
 }
 
 /* Who makes the next step; with ROLE_DIES, who dies before it; with ROLE_WAKES,
@@ -184,11 +189,6 @@ static void die(void)
     kill(getpid(), SIGKILL);
 }
 
-static bool is_ready_role(const struct role *r)
-{
-    return r->state == ROLE_READY;
-}
-
 static unsigned roles_that(bool (*are)(const struct role *r))
 {
     unsigned bits = 0;
@@ -204,9 +204,9 @@ static void record(struct step step)
     int last = s->nsteps > 0 ? s->steps[s->nsteps - 1].role : NOBODY;
 
     step.role = (int8_t)me;
-    step.ready = (uint8_t)roles_that(is_ready_role);
+    step.ready = (uint8_t)roles_that(is_ready);
     step.asleep = (uint8_t)roles_that(is_asleep);
-    step.free = last == NOBODY || !is_ready(last);
+    step.free = last == NOBODY || !is_ready(&s->roles[last]);
     s->steps[s->nsteps++] = step;
 }
 
@@ -262,11 +262,6 @@ static void note_effect(void)
     for (uint32_t i = 0; i < s->nroles; i++)
         if (s->roles[i].state == ROLE_YIELDED)
             s->roles[i].state = ROLE_READY;
-}
-
-static bool is_waiting(const struct role *r)
-{
-    return r->state == ROLE_BLOCKED || r->state == ROLE_TIMED;
 }
 
 static void wake(struct key key)
@@ -576,9 +571,6 @@ static const char *const of_names[] = {
     "shm_open",  "shm_unlink", "sem_open", "sem_unlink", "mq_open",
     "mq_unlink", "shmget",     "semget",   "msgget",     "shmctl",
     "open",      "unlink",     "mkfifo",   NULL};
-static const char *const of_memory[] = {
-    "pthread_mutex_",   "pthread_cond_", "pthread_rwlock_",
-    "pthread_barrier_", "sem_",          NULL};
 /* Taking, or what is kept here: it lets nobody else go on. */
 static const char *const quiet[] = {"pthread_mutex_lock",
                                     "pthread_mutex_trylock",
@@ -617,11 +609,10 @@ static enum meaning meaning_of(const char *family, const int64_t *args,
         *key = at_object(SPACE_PRIVATE, getpid());
         return NAPS;
     }
-    for (const char *const *with = of_memory; *with != NULL; with++)
-        if (starts_with(family, *with)) {
-            *key = at_memory(args[0]);
-            return is_one_of(family, quiet) ? STEP : LETS_GO;
-        }
+    if (witness_object_size(family) > 0) {
+        *key = at_memory(args[0]);
+        return is_one_of(family, quiet) ? STEP : LETS_GO;
+    }
     return NO_STEP;
 }
 

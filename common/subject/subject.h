@@ -38,6 +38,9 @@ void witness_unmap(const void *at);
 /* The mapping at `from` lies at `to` now (mremap), or has stayed where it was
  * when `to` is MAP_FAILED; returns `to`. */
 void *witness_moved(const void *from, void *to, size_t size_bytes);
+/* Of the mutex, condition, semaphore ... in memory that the first argument of a
+ * call of this family points to; 0: of none. */
+size_t witness_object_size(const char *family);
 /* Around each call that passes the shim. */
 void witness_before(const char *family, const int64_t *args, uint64_t place);
 void witness_after(const char *family, const int64_t *args, int64_t result);

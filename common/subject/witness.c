@@ -602,39 +602,43 @@ static bool sync_other(const char *family, const int64_t *args, int64_t result,
     return true;
 }
 
-/* The bytes of a mutex and the like, which have to be initialised before any
- * call uses them, and may not be destroyed before the last one has. */
-static void note_object(const char *family, const void *at, uint64_t place)
+size_t witness_object_size(const char *family)
 {
     static const struct {
         const char *prefix;
-        uint32_t size_bytes;
+        size_t size_bytes;
     } kinds[] = {{"pthread_mutex_", sizeof(pthread_mutex_t)},
                  {"pthread_cond_", sizeof(pthread_cond_t)},
                  {"pthread_rwlock_", sizeof(pthread_rwlock_t)},
                  {"pthread_barrier_", sizeof(pthread_barrier_t)},
                  {"sem_", sizeof(sem_t)}};
 
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        size_t length = strlen(kinds[i].prefix);
-        const char *what = family + length;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (strncmp(family, kinds[i].prefix, strlen(kinds[i].prefix)) == 0)
+            return kinds[i].size_bytes;
+    return 0;
+}
 
-        if (strncmp(family, kinds[i].prefix, length) != 0 ||
-            mapping_of((uintptr_t)at) == NULL)
-            continue;
+/* The bytes of a mutex and the like, which have to be initialised before any
+ * call uses them, and may not be destroyed before the last one has. */
+static void note_object(const char *family, const void *at, uint64_t place)
+{
+    size_t size = witness_object_size(family);
 
-        struct event e =
-            at_address((struct event){.kind = EVENT_USE,
-                                      .size_bytes = kinds[i].size_bytes,
-                                      .place = place},
-                       at);
+    if (size == 0 || mapping_of((uintptr_t)at) == NULL)
+        return;
 
-        if (strcmp(what, "init") == 0 || strcmp(what, "destroy") == 0) {
-            e.kind = what[0] == 'i' ? EVENT_INIT : EVENT_DESTROY;
-            add_event(e);
-        } else {
-            note_load(&e, 0);
-        }
+    const char *what = strrchr(family, '_') + 1;
+    struct event e = at_address((struct event){.kind = EVENT_USE,
+                                               .size_bytes = (uint32_t)size,
+                                               .place = place},
+                                at);
+
+    if (strcmp(what, "init") == 0 || strcmp(what, "destroy") == 0) {
+        e.kind = what[0] == 'i' ? EVENT_INIT : EVENT_DESTROY;
+        add_event(e);
+    } else {
+        note_load(&e, 0);
     }
 }
 

@@ -19,11 +19,11 @@ import struct
 import sys
 
 # docs.docker.com/engine/security: what is left of root's.
-CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid",
+_CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid",
                 "setpcap", "net_bind_service", "net_raw", "sys_chroot", "mknod",
                 "audit_write", "setfcap")
-CLONE_NEWUSER = 0x10000000
-NEW_NAMESPACES = 0x7E020000  # clone(2): CLONE_NEW*
+_CLONE_NEWUSER = 0x10000000
+_NEW_NAMESPACES = 0x7E020000  # clone(2): CLONE_NEW*
 
 # System call numbers of x86-64.
 _X86_64 = 0xC000003E
@@ -48,18 +48,18 @@ def _filter() -> bytes:
     def line(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
         return struct.pack("HBBI", code, if_true, if_false, value)
 
-    refused = [_ERROR | errno.EPERM, *_REFUSED.values()]
+    refused = line(_RETURN, _ERROR | errno.EPERM)
     program = [
         line(_LOAD, _ARCHITECTURE), line(_EQUAL, _X86_64, 1), line(_RETURN, _ALLOW),
         line(_LOAD, _NUMBER),
         line(_EQUAL, _CLONE3, 0, 1), line(_RETURN, _ERROR | errno.ENOSYS),
     ]
-    for number in refused[1:]:
-        program += [line(_EQUAL, number, 0, 1), line(_RETURN, refused[0])]
+    for number in _REFUSED.values():
+        program += [line(_EQUAL, number, 0, 1), refused]
     program += [
         line(_EQUAL, _CLONE, 1), line(_RETURN, _ALLOW),
-        line(_LOAD, _FIRST_ARGUMENT), line(_ANY_BIT, NEW_NAMESPACES, 1),
-        line(_RETURN, _ALLOW), line(_RETURN, refused[0]),
+        line(_LOAD, _FIRST_ARGUMENT), line(_ANY_BIT, _NEW_NAMESPACES, 1),
+        line(_RETURN, _ALLOW), refused,
     ]
     return b"".join(program)
 
@@ -95,7 +95,7 @@ def enter_user_namespace() -> None:
                 file.write("0 0 4294967295")
         os.write(done_in, b".")
         os._exit(0)
-    _libc("unshare", CLONE_NEWUSER)
+    _libc("unshare", _CLONE_NEWUSER)
     os.write(ready_in, b".")
     os.close(done_in)
     if os.read(done_out, 1) != b".":
@@ -115,7 +115,7 @@ def main() -> None:
         enter_user_namespace()
     else:
         sys.exit(f"container.py: {how}?")
-    kept = ",".join(["-all", *(f"+{name}" for name in CAPABILITIES)])
+    kept = ",".join(["-all", *(f"+{name}" for name in _CAPABILITIES)])
     os.execvp("setpriv", ["setpriv", f"--bounding-set={kept}", "--inh-caps=-all",
                           "--", *command])
 

@@ -187,7 +187,7 @@ _TWO_RUNS = """\
 import subprocess, sys
 from grader import sandbox
 argv = [sys.executable, "-c", sys.argv[1]]
-for run in range(2):
+for _ in range(2):
     place = sandbox.Place(sandbox.Isolation(sandbox.NAMESPACES))
     place.make("out")
     command = place.command(argv, sandbox.Limits(processes=20), [sandbox.Mount("out")],
