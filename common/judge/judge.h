@@ -215,10 +215,11 @@ struct look {
     bool asleep;   /* they sleep, and nobody but the judge can wake one */
     bool still;    /* the same, or in a wait with a time-out (no nap) */
     bool runnable; /* one runs, or would if it got a processor */
-    unsigned long long cpu_ms;    /* the processor time they have used */
-    unsigned long long memory_kb; /* theirs, and of all System V segments */
-    unsigned long long print;     /* the same in two looks: none of them ran in
-                                * between */
+    unsigned long long cpu_ms; /* the processor time they have used */
+    unsigned long long memory_kb;
+    unsigned long long segments_kb; /* in all of System V's, others' as well */
+    unsigned long long print;       /* the same in two looks: none of them ran in
+                                     * between */
 };
 struct look processes_look(void);
 

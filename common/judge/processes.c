@@ -321,7 +321,7 @@ struct look processes_look(void)
 {
     struct look l = {.asleep = !timer_is_armed(),
                      .still = true,
-                     .memory_kb = segments_kb(),
+                     .segments_kb = segments_kb(),
                      .print = 0xcbf29ce484222325u};
     struct process *list, server;
     size_t n = processes_list(&list);

@@ -24,7 +24,8 @@ enum {
     NAPS = 3, /* that are taken for waiting */
     CPU_MS = 2000,
     SPIN_MS = 200,
-    MEMORY_MB = 256, /* right code takes under 10, under Valgrind under 200 */
+    MEMORY_MB = 128, /* right code takes under 10, under Valgrind under 200 */
+    MUCH_MEMORY_MB = 32, /* for code that has used up its processor time */
     WALL_MS = 20000,
     SLOW_RUN_MS = 90000,  /* of 180000, see run.py */
     STARVED_FACTOR = 4,   /* a deadline for all, however starved */
@@ -41,7 +42,7 @@ struct watch {
     unsigned same; /* looks in a row that found all asleep, as the one before */
     unsigned still; /* the same, where waits with a time-out count as sleep */
     unsigned long long cpu_at_start;
-    unsigned long long memory_at_start;
+    unsigned long long segments_at_start;
     long last_ms; /* of the last look, since began */
     long idle_ms; /* time in which none was kept from running */
 };
@@ -109,7 +110,7 @@ static void watch_look(struct watch *w)
 
     if (w->looks++ == 0) {
         w->cpu_at_start = now.cpu_ms;
-        w->memory_at_start = now.memory_kb;
+        w->segments_at_start = now.segments_kb;
     }
     w->same = now.asleep && now.print == w->last.print ? w->same + 1 : 0;
     w->still = now.still && now.print == w->last.print ? w->still + 1 : 0;
@@ -125,13 +126,44 @@ static bool has_used(const struct watch *w, unsigned ms)
     return w->last.cpu_ms > w->cpu_at_start + ms;
 }
 
-static bool has_grown(const struct watch *w)
+/* What it has taken, without what Valgrind itself takes at most. */
+static unsigned memory_mb(const struct watch *w)
 {
-    unsigned long long most = MEMORY_MB * 1024ull;
+    unsigned long long kb = w->last.memory_kb, before = w->segments_at_start;
 
-    if (options.valgrind)
-        most *= VALGRIND_MEMORY_FACTOR;
-    return w->last.memory_kb > w->memory_at_start + most;
+    if (w->last.segments_kb > before)
+        kb += w->last.segments_kb - before;
+    return (unsigned)(kb / 1024);
+}
+
+static unsigned times_valgrind(unsigned most, unsigned factor)
+{
+    return options.valgrind ? most * factor : most;
+}
+
+/* The kernel may take long to give a page: the processor time is up first. */
+static bool takes_memory(const struct watch *w, bool cpu_is_up)
+{
+    return memory_mb(w) > times_valgrind(cpu_is_up ? MUCH_MEMORY_MB : MEMORY_MB,
+                                         VALGRIND_MEMORY_FACTOR);
+}
+
+static _Noreturn void fail_busy(const struct watch *w, const char *what,
+                                bool cpu_is_up)
+{
+    char seen[200];
+
+    if (takes_memory(w, cpu_is_up))
+        snprintf(seen, sizeof(seen),
+                 "memory without end: your program has taken %u MB of it, and "
+                 "goes on",
+                 memory_mb(w));
+    else
+        snprintf(seen, sizeof(seen),
+                 "a busy loop: your program has used %u seconds of processor "
+                 "time, and goes on",
+                 times_valgrind(CPU_MS, VALGRIND_FACTOR) / 1000);
+    fail_waiting(what, seen);
 }
 
 static bool is_late(const struct watch *w)
@@ -150,12 +182,10 @@ static void look_or_fail(struct watch *w, const struct subject *s,
     if (w->same >= LOOKS_FOR_A_HANG)
         fail_waiting(what, "a hang: every process of your program sleeps, and "
                            "nobody is left to wake one");
-    if (has_grown(w))
-        fail_waiting(what, "memory without end: your program has taken 256 MB "
-                           "of it (2 GB under Valgrind) and goes on");
-    if (has_used(w, options.valgrind ? CPU_MS * VALGRIND_FACTOR : CPU_MS))
-        fail_waiting(what, "a busy loop: your program has used 2 seconds of "
-                           "processor time (20 under Valgrind) and goes on");
+    bool cpu_is_up = has_used(w, times_valgrind(CPU_MS, VALGRIND_FACTOR));
+
+    if (cpu_is_up || takes_memory(w, false))
+        fail_busy(w, what, cpu_is_up);
     if (is_late(w)) {
         late_tests++;
         fail_waiting(what, "the time is up, and your program goes on");

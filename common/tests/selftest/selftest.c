@@ -220,6 +220,16 @@ int turn_for_ever(void)
         ;
 }
 
+int take_memory(size_t bytes)
+{
+    char *memory = malloc(bytes);
+
+    if (memory == NULL)
+        return -1;
+    memset(memory, 1, bytes);
+    return turn_for_ever() + memory[0];
+}
+
 int nap_for_ever(void)
 {
     for (;;)

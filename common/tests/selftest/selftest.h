@@ -47,6 +47,7 @@ int receive_from_empty_posix_queue(const char *name);
 
 /* Neither ends nor sleeps for good. */
 int turn_for_ever(void);
+int take_memory(size_t bytes); /* ... and turn for ever */
 int nap_for_ever(void);
 
 /* Crashes and ends. */

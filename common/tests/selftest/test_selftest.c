@@ -513,6 +513,20 @@ TEST(hangs, a_busy_loop_is_told_by_its_processor_time)
     says_native("in turn_for_ever (selftest.c:");
 }
 
+SCENARIO(take)
+{
+    take_memory(64 << 20);
+}
+
+TEST(hangs, a_busy_loop_that_holds_much_memory_is_told_by_that)
+{
+    FAILS(TIMED_OUT, {
+        struct subject *s = START(take, NOTHING);
+        finish(s);
+    });
+    says_native("memory without end: your program has taken 6");
+}
+
 SCENARIO(nap)
 {
     nap_for_ever();
