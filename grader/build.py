@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterable, List, Sequence, Set, Tuple
 
-from grader import process, text
+from grader import process, sight, text
 from grader.errors import KitError
 from grader.model import NOT_BUILT, Build, Kit, Lab, Submission
 from grader.sandbox import (
@@ -36,10 +36,9 @@ LIBRARIES = ("-pthread", "-lrt", "-lm")
 # All of libc's functions are found at the start: each of a test's processes would
 # have to do it again.
 SUBJECT_LIBRARIES = ("-Wl,-z,now", *LIBRARIES)
-TIMEOUT_S = 90  # of which 5 s of processor time: others may take the rest
+TIMEOUT_S = 90  # of which 3 s of processor time: others may take the rest
 # What puts the kit's hooks into the object (common/subject/witness.c).
 WITNESS_FLAGS = ("-fsanitize=thread", "-Wno-tsan")
-_HOOK = "__tsan_"
 # Calls that move bytes; the hooks do not see into them.
 _WITNESSED = ("memcpy", "memmove", "memset", "memcmp", "strcpy", "strncpy", "strlen")
 _MAX_MESSAGES = 5
@@ -219,7 +218,7 @@ def _make_runtime(kit: Kit, cc: str, folder: Path) -> None:
                                {f"witness_{name}" for name in _WITNESSED} & symbols)
                 (folder / "hooks").write_text("".join(
                     f"{name}\n" for name in sorted(symbols)
-                    if name.startswith(_HOOK)))
+                    if name.startswith(sight.HOOK)))
             for name in objects:
                 (folder / name).unlink()
 
@@ -368,21 +367,23 @@ def build_student(lab: Lab, submission: Submission, parts: KitParts,
 
     place_sources(lab, submission, place)
     place.make("obj")
-    done = in_place(place, _compile_script(lab, place, variants), "src",
+    look_at = [file.name for file in submission.files
+               if lab.witness and sight.may_hide(file.data)]
+    done = in_place(place, _compile_script(lab, place, variants, look_at), "src",
                     [Mount("src"), Mount("obj", writable=True)])
     diagnostics = text.clean(done.stderr, 60_000, 2000)
     if done.status != 0:
         return failed(compile_errors(lab, done, diagnostics))
     symbols = [(kind, name) for kind, name in parse_symbols(done.stdout)
-               if kind not in "Uw" or not name.startswith(_HOOK)]
+               if kind not in "Uw" or not name.startswith(sight.HOOK)]
     defined = {name for kind, name in symbols if kind in "TW"}
     undefined = {name for kind, name in symbols if kind in "Uw"}
     errors = [*_not_defined(lab, parts.api, defined, symbols),
               *_forbidden(lab, undefined)]
     unseen: List[str] = []
     if lab.witness:
-        hidden, unseen = _out_of_sight(lab, place, symbols)
-        errors += hidden
+        hidden, unseen = _out_of_sight(submission, place)
+        errors += [*sight.names_hooks(symbols), *hidden]
     if errors:
         return failed(errors)
     errors = _link(place, parts, defined, variants)
@@ -416,7 +417,9 @@ def in_place(place: Place, script: str, cwd: str,
     return done
 
 
-def _compile_script(lab: Lab, place: Place, variants: Sequence[str]) -> str:
+def _compile_script(lab: Lab, place: Place, variants: Sequence[str],
+                    look_at: Sequence[str]) -> str:
+    """The variants' objects, look_at preprocessed, and the symbols on stdout."""
     cc, obj = compiler(), place.path("obj")
     lines: List[str] = []
     quiet: Tuple[str, ...] = ()  # the first one gives the warnings
@@ -426,9 +429,8 @@ def _compile_script(lab: Lab, place: Place, variants: Sequence[str]) -> str:
             flags += WITNESS_FLAGS
         lines += object_lines(lab, place, variant, flags)
         quiet = ("-w",)
-    if lab.witness:
-        lines += [f"'{cc}' {' '.join(STUDENT_FLAGS)} -w -E '{name}' -o '{obj}/{name}.i'"
-                  for name in lab.files]
+    lines += [f"'{cc}' {' '.join(STUDENT_FLAGS)} -w -E '{name}' -o '{obj}/{name}.i'"
+              for name in look_at]
     return "\n".join([*lines, " ".join(symbols_of(f"'{obj}/{variants[0]}.o'"))])
 
 
@@ -476,45 +478,19 @@ def _not_defined(lab: Lab, api: Sequence[str], defined: Set[str],
             for name in api if name not in defined]
 
 
-_MARKER = re.compile(r'# (\d+) "([^"]*)"')
-_MAX_PREPROCESSED = 8 << 20
-
-
-def _out_of_sight(lab: Lab, place: Place, symbols: Sequence[Tuple[str, str]]
-                  ) -> Tuple[List[str], List[str]]:
+def _out_of_sight(submission: Submission, place: Place) -> Tuple[List[str], List[str]]:
     """(errors, warnings): what of the student's code the witness would not see."""
-    hidden = [f"{name} is a name that the compiler keeps for itself: choose another"
-              for kind, name in symbols
-              if kind not in "Uw" and name.startswith(_HOOK)]
-    unseen = []
-    for file in lab.files:
-        with (place.folder / "obj" / f"{file}.i").open("rb") as stream:
-            lines = text.decode(stream.read(_MAX_PREPROCESSED)).splitlines()
-        for where, line in _lines_of(file, lines):
-            if re.search(r"\b(no_sanitize\w*|__no_sanitize\w*|disable_sanitizer\w*)\b",
-                         line):
-                hidden.append(f"{where}: no_sanitize: the tests of this lab have to see "
-                              "every access to shared memory")
-            elif re.search(r"\b(asm|__asm|__asm__)\b", line):
-                unseen.append(f"{where}: inline assembly: the tests do not see what it "
-                              "does in shared memory; C11 atomics they do")
-            elif re.search(r"\bsyscall\s*\(", line):
-                unseen.append(f"{where}: syscall(): the tests do not see what it does "
-                              "in shared memory; the call's own function they do")
-    return hidden, unseen
-
-
-def _lines_of(file: str, preprocessed: Iterable[str]) -> Iterable[Tuple[str, str]]:
-    """("file.c:3", line) for the lines that come from that file itself."""
-    number, inside = 0, False
-    for line in preprocessed:
-        marker = _MARKER.match(line)
-        if marker:
-            number, inside = int(marker.group(1)), marker.group(2) == file
+    errors: List[str] = []
+    warnings: List[str] = []
+    for file in submission.files:
+        errors += sight.names_lines(file.name, file.data)
+        if not sight.may_hide(file.data):
             continue
-        if inside:
-            yield f"{file}:{number}", line
-        number += 1
+        with (place.folder / "obj" / f"{file.name}.i").open("rb") as preprocessed:
+            found = sight.hidden(file.name, preprocessed)
+        errors += found[0]
+        warnings += found[1]
+    return errors, warnings
 
 
 def _refers(call: str, undefined: Set[str]) -> bool:

@@ -139,7 +139,7 @@ def _pump(proc: subprocess.Popen, readers: Dict[str, _Reader], deadline: float,
     """Reads until the process has ended: None.  Else why it has to be: "" when it
     is late."""
     look_s = _WATCH_S if watch else _LOOK_S
-    watch_next = 0.0
+    look_next = 0.0
     with selectors.DefaultSelector() as selector:
         exit_fd = _exit_descriptor(proc.pid)
         if exit_fd is not None:
@@ -148,13 +148,15 @@ def _pump(proc: subprocess.Popen, readers: Dict[str, _Reader], deadline: float,
             selector.register(reader.descriptor, selectors.EVENT_READ, reader)
         try:
             while proc.poll() is None:
-                now, why = time.monotonic(), ""
-                left = deadline - now
-                if watch and now >= watch_next:
-                    watch_next, why = now + _WATCH_S, watch()
-                if why or left <= 0 or _is_stopped(proc.pid):
-                    return why
-                wait = min(left, look_s if exit_fd is not None else _POLL_S)
+                now = time.monotonic()
+                if now >= look_next:  # not each time that a flood wakes us
+                    look_next = now + _WATCH_S
+                    why = watch() if watch else ""
+                    if why or _is_stopped(proc.pid):
+                        return why
+                if now >= deadline:
+                    return ""
+                wait = min(deadline - now, look_s if exit_fd is not None else _POLL_S)
                 for key, _ in selector.select(wait):
                     if key.data and not key.data.read():
                         selector.unregister(key.fd)

@@ -73,7 +73,7 @@ class Limits:
 # What a run may write, to memory or to the disk.
 _MOST_BYTES, _MOST_FILES = 256 << 20, 10_000
 
-COMPILER = Limits(cpu_s=5, memory_bytes=2 << 30)
+COMPILER = Limits(cpu_s=3, memory_bytes=2 << 30)
 JUDGE = Limits()  # no memory limit: Valgrind
 
 

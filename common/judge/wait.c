@@ -13,6 +13,7 @@
  */
 #include "judge.h"
 
+#include <sys/stat.h>
 #include <time.h>
 
 #include "subjects.h"
@@ -26,6 +27,7 @@ enum {
     SPIN_MS = 200,
     MEMORY_MB = 128, /* right code takes under 10, under Valgrind under 200 */
     MUCH_MEMORY_MB = 32, /* for code that has used up its processor time */
+    OUTPUT_MB = 16,
     WALL_MS = 20000,
     SLOW_RUN_MS = 90000,  /* of 180000, see run.py */
     STARVED_FACTOR = 4,   /* a deadline for all, however starved */
@@ -148,6 +150,18 @@ static bool takes_memory(const struct watch *w, bool cpu_is_up)
                                          VALGRIND_MEMORY_FACTOR);
 }
 
+/* What all of them have printed. */
+static unsigned output_mb(void)
+{
+    off_t sum = 0;
+    struct stat file;
+
+    for (struct subject *s = test.subjects; s != NULL; s = s->next)
+        if (fstat(s->output, &file) == 0)
+            sum += file.st_size;
+    return (unsigned)(sum >> 20);
+}
+
 static _Noreturn void fail_busy(const struct watch *w, const char *what,
                                 bool cpu_is_up)
 {
@@ -182,6 +196,10 @@ static void look_or_fail(struct watch *w, const struct subject *s,
     if (w->same >= LOOKS_FOR_A_HANG)
         fail_waiting(what, "a hang: every process of your program sleeps, and "
                            "nobody is left to wake one");
+    if (output_mb() >= OUTPUT_MB)
+        fail_waiting(what, "output without end: your program has printed 16 MB, "
+                           "and goes on");
+
     bool cpu_is_up = has_used(w, times_valgrind(CPU_MS, VALGRIND_FACTOR));
 
     if (cpu_is_up || takes_memory(w, false))

@@ -309,7 +309,12 @@ def test_a_lab_with_a_witness(witness_kit, tmp_path, isolation):
 @pytest.mark.parametrize("line,says", (
     ("void __tsan_read4(void *at) { (void)at; }", "keeps for itself"),
     ("#define HIDE(x) __attribute__((no_sani##x))\nHIDE(tize_thread) static void f(void) {}",
-     "no_sanitize: the tests of this lab have to see"),
+     "tiny.c:2: no_sanitize: the tests of this lab have to see"),
+    ('#line 3 "/usr/include/stdio.h"\n__attribute__((no_sanitize_thread)) void f(void) {}',
+     "tiny.c:1: a line directive: the tests of this lab tell your lines"),
+    ('/* */ # 1 "x.h" 1', "tiny.c:1: a line directive"),
+    ("#\\\nli\\\nne 7", "tiny.c:1: a line directive"),
+    ("__attribute__((no_san\\\nitize_thread)) void f(void) {}", "no_sanitize"),
 ))
 def test_code_that_hides_from_the_witness_is_not_built(line, says, witness_kit, tmp_path,
                                                        isolation):

@@ -1601,6 +1601,14 @@ SCENARIO(flood)
 
 TEST(hostile, a_flood_of_output_ends)
 {
+    struct subject *s = START(flood, NOTHING);
+
+    FAILS(TIMED_OUT, finish(s));
+    says("output without end");
+}
+
+TEST(hostile, a_flood_of_output_ends_at_the_limit_of_a_file)
+{
 #ifdef KIT_JUDGE
     struct rlimit small = {1 << 20, 1 << 20};
     struct subject *s;
