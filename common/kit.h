@@ -108,6 +108,8 @@ void run_schedules(const struct small_case *c);
 /* A step of the scenario's own, as in the body of a critical section: another
  * role may go on here. */
 void may_switch(void);
+/* Lets all others go first, for a scenario that looks again and again. */
+void stand_back(void);
 
 /*
  * A program to be executed by the student's code (pipe_capture and the like):
@@ -352,6 +354,7 @@ void expect_no_race(void);
 struct exploration {
     unsigned preemptions; /* of a role that could have gone on */
     unsigned deaths;      /* of roles, by SIGKILL before any of their steps */
+    unsigned spared;      /* by that: roles, as bits */
     unsigned wakes;       /* from waits for a condition, without a signal */
     unsigned drawn;       /* further schedules, without that bound, by seed */
     bool buffered; /* all once more, where stores weaker than seq_cst wait */

@@ -42,6 +42,7 @@ WITNESS_FLAGS = ("-fsanitize=thread", "-Wno-tsan")
 # Calls that move bytes; the hooks do not see into them.
 _WITNESSED = ("memcpy", "memmove", "memset", "memcmp", "strcpy", "strncpy", "strlen")
 _MAX_MESSAGES = 5
+_MAX_ERRORS = 20
 _CACHE_ENTRIES = 80
 
 _PACKAGES = {"cc": "gcc", "gcc": "gcc", "clang": "clang", "ld": "binutils",
@@ -59,10 +60,11 @@ def compiler() -> str:
     return path
 
 
-def line_flags(cc: str) -> Tuple[str, ...]:
-    """clang leaves out the table by which elfutils finds an address's line."""
+def own_flags(cc: str) -> Tuple[str, ...]:
+    """clang leaves out the table by which elfutils finds an address's line; gcc
+    tells of every error, were it a million."""
     is_clang = "clang" in os.path.basename(os.path.realpath(cc))
-    return ("-gdwarf-aranges",) if is_clang else ()
+    return ("-gdwarf-aranges",) if is_clang else (f"-fmax-errors={_MAX_ERRORS}",)
 
 
 def build(kit: Kit, lab: Lab, submission: Submission, place: Place,
@@ -155,7 +157,7 @@ def key_of(cc: str, contents: Iterable[Tuple[str, bytes]]) -> str:
     info = os.stat(real)
     digest = hashlib.sha256()
     for part in (real, str(info.st_mtime_ns), str(info.st_size), *STUDENT_FLAGS,
-                 *line_flags(cc),
+                 *own_flags(cc),
                  *LIBRARIES):
         digest.update(part.encode() + b"\0")
     for name, data in contents:
@@ -234,7 +236,7 @@ def _compile(kit: Kit, cc: str, half: str, source: Path, cwd: Path, into: Path) 
     relative = source.relative_to(cwd)
     name = f"{half}-{str(relative).replace('/', '-')}.o"
     check = _pkg_config("--cflags") if half == "judge" else []
-    tool([cc, *FLAGS, *line_flags(cc), f"-DKIT_{half.upper()}",
+    tool([cc, *FLAGS, *own_flags(cc), f"-DKIT_{half.upper()}",
           f"-I{kit.root / 'common'}", *check, "-c", str(relative),
           "-o", str(into / name)], cwd, str(source))
     return name
@@ -384,6 +386,7 @@ def build_student(lab: Lab, submission: Submission, parts: KitParts,
     if lab.witness:
         hidden, unseen = _out_of_sight(submission, place)
         errors += [*sight.names_hooks(symbols), *hidden]
+        unseen += sight.takes_no_turns(" or ".join(lab.files), undefined)
     if errors:
         return failed(errors)
     errors = _link(place, parts, defined, variants)
@@ -424,7 +427,7 @@ def _compile_script(lab: Lab, place: Place, variants: Sequence[str],
     lines: List[str] = []
     quiet: Tuple[str, ...] = ()  # the first one gives the warnings
     for variant in variants:
-        flags = STUDENT_FLAGS + line_flags(cc) + quiet
+        flags = STUDENT_FLAGS + own_flags(cc) + quiet
         if variant == _WITNESS:
             flags += WITNESS_FLAGS
         lines += object_lines(lab, place, variant, flags)
@@ -465,7 +468,8 @@ def _messages(diagnostics: str, kind: str) -> Tuple[str, ...]:
              if pattern.match(line)]
     more = len(lines) - _MAX_MESSAGES
     if more > 0:
-        lines = lines[:_MAX_MESSAGES] + [f"({more} more)"]
+        most = kind == "error" and len(lines) >= _MAX_ERRORS
+        lines = lines[:_MAX_MESSAGES] + [f"({more} more{', or more' if most else ''})"]
     return tuple(lines)
 
 

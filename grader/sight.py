@@ -5,12 +5,14 @@ memory, but for some that code can hide: no_sanitize, inline assembly, raw
 system calls.  They are looked for in what the preprocessor makes of the file,
 since a macro may spell them; a file none of whose words could become one of
 them needs no preprocessor.
+The scheduler (common/subject/schedule.c) sees no threads and processes but the
+test's own.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Iterable, List, Tuple
+from typing import Collection, Iterable, List, Tuple
 
 from grader import text
 
@@ -48,6 +50,17 @@ def names_hooks(symbols: Iterable[Tuple[str, str]]) -> List[str]:
     """Errors, for the (kind, name) of what an object defines."""
     return [f"{name} is a name that the compiler keeps for itself: choose another"
             for kind, name in symbols if kind not in "Uw" and name.startswith(HOOK)]
+
+
+_STARTERS = ("pthread_create", "thrd_create", "fork", "vfork", "clone", "posix_spawn",
+             "posix_spawnp")
+
+
+def takes_no_turns(where: str, called: Collection[str]) -> List[str]:
+    """Warnings: threads and processes that the code starts, by what it calls."""
+    return [f"{where} calls {call}: what it starts takes no turns in the small cases, "
+            "whose schedules are not all there are then"
+            for call in _STARTERS if call in called]
 
 
 def hidden(file: str, preprocessed: Iterable[bytes]) -> Tuple[List[str], List[str]]:

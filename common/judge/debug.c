@@ -22,6 +22,12 @@ static bool is_traced(pid_t pid)
     return tracer != 0;
 }
 
+/* When a role has ended, the others go on: gdb would stay with the dead one. */
+static const char after_an_end[] =
+    "python gdb.events.exited.connect(lambda e: e.inferior.num != 1 and "
+    "gdb.post_event(lambda: (gdb.execute('inferior 1', False, True), "
+    "gdb.execute('continue'))))";
+
 static _Noreturn void exec_gdb(const struct subject *s)
 {
     char pid[16], stop[96];
@@ -30,8 +36,8 @@ static _Noreturn void exec_gdb(const struct subject *s)
     snprintf(stop, sizeof(stop), "break scenario_%s", s->scenario);
     if (options.schedule != NULL) /* the roles are its children */
         execlp("gdb", "gdb", "-q", "-p", pid, "-ex", "set detach-on-fork off",
-               "-ex", "set schedule-multiple on", "-ex", stop, "-ex",
-               "continue", (char *)NULL);
+               "-ex", "set schedule-multiple on", "-ex", after_an_end,
+               (char *)NULL);
     else
         execlp("gdb", "gdb", "-q", "-p", pid, "-ex", stop, "-ex", "continue",
                (char *)NULL);
@@ -44,9 +50,13 @@ void debug_scenario(struct subject *s)
     if (gdb != 0) /* one terminal, one gdb: the test's first scenario */
         return;
     signal(SIGINT, SIG_IGN); /* Ctrl-C is gdb's */
-    printf("gdb stops where scenario \"%s\" begins; "
-           "step into your function from there.\n",
-           s->scenario);
+    if (options.schedule != NULL)
+        printf("gdb holds the process that will start those of the case: "
+               "\"break file.c:line\", then \"continue\".\n");
+    else
+        printf("gdb stops where scenario \"%s\" begins; "
+               "step into your function from there.\n",
+               s->scenario);
     fflush(stdout);
     gdb = fork();
     if (gdb == 0) {

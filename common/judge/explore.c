@@ -396,7 +396,7 @@ static void push_others_at(const struct plan *p, uint32_t i,
         if ((s->free || s->kind == STEP_CALL) && (s->asleep >> role & 1) != 0)
             push_longer(*p, i, s, role | ROLE_WAKES);
     }
-    if (matters && s->kind != STEP_BEGIN)
+    if (matters && s->kind != STEP_BEGIN && (x.is->spared >> s->role & 1) == 0)
         push_longer(*p, i, s, s->role | ROLE_DIES);
 }
 
@@ -565,10 +565,13 @@ void(explore)(struct subject *s, const struct exploration *e)
     x.states = calloc(STATES, sizeof(*x.states));
     REQUIRE(x.spots != NULL && x.states != NULL);
     wait_until(s, is_prepared, NULL, NULL, false, "the scenario begins");
-    if (options.schedule != NULL)
+    if (options.schedule != NULL) {
+        if (options.debug)
+            debug_scenario(s);
         replay();
-    else
+    } else {
         explore_within_bounds();
+    }
     subject_forget_values(s);
     schedule()->number = 0;
     wake_explorer();
@@ -622,40 +625,44 @@ static void add_step(struct text *t, const struct step *s, const char *line)
              s->waits ? ", waits" : "", s->dies ? ": dies here" : "");
 }
 
-/* The steps as lines, a role a column; steps of one line that follow each
- * other in a role are one. */
+/* Is it shown with the one before it, a step of the same role? */
+static bool is_same_again(const struct step *s, const char *line,
+                          const struct step *before, const char *line_before)
+{
+    return s->role == before->role && strcmp(line, line_before) == 0 &&
+           strncmp(s->name, before->name, NAME_BYTES) == 0 &&
+           s->waits == before->waits && !s->dies && !s->wakes;
+}
+
+/* The steps as lines, a role a column; of many the last ones, in which it goes
+ * wrong. */
 void explore_add_schedule(struct text *t)
 {
     static char lines[STEPS][LINE_BYTES];
-    uint32_t shown = 0, last = STEPS, n;
-    struct schedule *s;
+    static struct step steps[STEPS];
+    static uint32_t shown[STEPS];
+    uint32_t n, nshown = 0, first;
 
     if (x.subject == NULL)
         return;
-    s = schedule();
-    n = steps_made();
+    n = read_steps(steps);
     if (n == 0)
         return;
-    lines_of(s->steps, n, lines);
-    text_add(t, "\nthe schedule, one process a column:");
+    lines_of(steps, n, lines);
     for (uint32_t i = 0; i < n; i++) {
-        const struct step *step = &s->steps[i];
+        uint32_t last = nshown > 0 ? shown[nshown - 1] : 0;
 
-        if (step->role < 0 || step->role >= MOST_ROLES ||
-            step->kind == STEP_BEGIN)
-            continue;
-        if (last < STEPS && step->role == s->steps[last].role &&
-            strcmp(lines[i], lines[last]) == 0 &&
-            strncmp(step->name, s->steps[last].name, NAME_BYTES) == 0 &&
-            step->waits == s->steps[last].waits && !step->dies && !step->wakes)
-            continue;
-        last = i;
-        if (n > SHOWN_STEPS && shown++ == SHOWN_STEPS) {
-            text_add(t, "\n... and %u steps more", n - i);
-            break;
-        }
-        add_step(t, step, lines[i]);
+        if (steps[i].kind != STEP_BEGIN &&
+            (nshown == 0 ||
+             !is_same_again(&steps[i], lines[i], &steps[last], lines[last])))
+            shown[nshown++] = i;
     }
+    text_add(t, "\nthe schedule, one process a column:");
+    first = nshown > SHOWN_STEPS ? nshown - SHOWN_STEPS : 0;
+    if (first > 0)
+        text_add(t, "\n(%u steps before these)", first);
+    for (uint32_t i = first; i < nshown; i++)
+        add_step(t, &steps[shown[i]], lines[shown[i]]);
     text_add(t, "\nreplay: ");
     add_choices(t);
 }

@@ -517,7 +517,7 @@ struct subject *(start_subject)(const char *scenario, const struct give *gives)
     server_started();
     s->fds = table_of_fds(s->pid);
     s->maps = table_of_maps(s->pid);
-    if (options.debug)
+    if (options.debug && options.schedule == NULL)
         debug_scenario(s);
     witness_birth(s);
     open_gate(s, GATE_RUN);

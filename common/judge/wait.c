@@ -197,8 +197,9 @@ static void look_or_fail(struct watch *w, const struct subject *s,
         fail_waiting(what, "a hang: every process of your program sleeps, and "
                            "nobody is left to wake one");
     if (output_mb() >= OUTPUT_MB)
-        fail_waiting(what, "output without end: your program has printed 16 MB, "
-                           "and goes on");
+        fail_waiting(what,
+                     "output without end: your program has printed 16 MB, "
+                     "and goes on");
 
     bool cpu_is_up = has_used(w, times_valgrind(CPU_MS, VALGRIND_FACTOR));
 

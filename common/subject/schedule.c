@@ -24,6 +24,7 @@
 #include <linux/futex.h>
 #include <mqueue.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -520,6 +521,14 @@ void may_switch(void)
     note_effect();
 }
 
+void stand_back(void)
+{
+    if (me == NOBODY)
+        sched_yield();
+    else
+        yield();
+}
+
 /* ---- calls -------------------------------------------------------------- */
 
 enum meaning {
@@ -702,11 +711,21 @@ static bool is_own_checked(const pthread_mutex_t *m)
            m->__data.__owner == (int)syscall(SYS_gettid);
 }
 
+/* glibc's trylock keeps what it says is not recoverable; its lock does not. */
+static void let_go_of_unrecoverable(pthread_mutex_t *m)
+{
+    if (((unsigned)m->__data.__lock & FUTEX_TID_MASK) ==
+        (unsigned)syscall(SYS_gettid))
+        __atomic_store_n(&m->__data.__lock, 0, __ATOMIC_SEQ_CST);
+}
+
 static bool try_mutex(struct attempt *a, pthread_mutex_t *m)
 {
     a->result = pthread_mutex_trylock(m);
     if (a->result == EBUSY && is_own_checked(m))
         a->result = EDEADLK;
+    if (a->result == ENOTRECOVERABLE)
+        let_go_of_unrecoverable(m);
     return a->result != EBUSY;
 }
 

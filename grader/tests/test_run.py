@@ -327,7 +327,10 @@ def test_code_that_hides_from_the_witness_is_not_built(line, says, witness_kit, 
     ('#define PAUSE __asm__ volatile("")\nvoid f(void);\nvoid f(void) { PAUSE; }',
      "tiny.c:3: inline assembly"),
     ("#include <unistd.h>\nvoid f(void);\nvoid f(void) { syscall(39); }",
-     "tiny.c:3: syscall()")))
+     "tiny.c:3: syscall()"),
+    ("#include <unistd.h>\nvoid f(void);\nvoid f(void) { if (fork() == 0) _exit(0); }",
+     "tiny.c calls fork: what it starts takes no turns"),
+))
 def test_what_the_witness_does_not_see_is_told(line, says, witness_kit, tmp_path, isolation):
     score = grade(witness_kit, tmp_path, isolation, source=f"{line}\n")
     assert score.passed == 4

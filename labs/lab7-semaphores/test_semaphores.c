@@ -584,6 +584,136 @@ TEST(svsem, open_gives_up_on_a_creator_that_died)
     }
 }
 
+/* Small cases, in every order of their steps: one makes a set and one opens it;
+ * two take a semaphore, or the same two, in turn, and one may die. */
+
+HELPER void make_set(void)
+{
+    CALL("create", svsem_create((key_t)given_int("key"), 3, 2));
+}
+
+HELPER void tell_values(int id)
+{
+    unsigned short values[3] = {0};
+
+    semctl(id, 0, GETALL, (union semctl_argument){.array = values});
+    tell_bytes("values", values, sizeof(values));
+}
+
+HELPER void find_set(void)
+{
+    int id = svsem_open((key_t)given_int("key"), -1);
+
+    call_int("open", "svsem_open(key, -1)", id);
+    if (id != -1)
+        tell_values(id);
+}
+
+HELPER void remove_set_of_key(void)
+{
+    semctl(semget((key_t)given_int("key"), 0, 0), 0, IPC_RMID);
+}
+
+SCENARIO(one_makes_one_opens)
+{
+    run_schedules(&(struct small_case){.roles = {make_set, find_set},
+                                       .check = remove_set_of_key});
+}
+
+HELPER void made_before_it_is_opened(struct subject *s, unsigned deaths)
+{
+    static const unsigned short values[3] = {2, 2, 2};
+
+    (void)deaths;
+    expect_at_least(s, "create", 0);
+    if (got_int(s, "open") == -1)
+        expect_error(s, "open", ENOENT);
+    else
+        expect_bytes(s, "values", values, sizeof(values));
+}
+
+HELPER void fill_set(void)
+{
+    unsigned short values[3] = {1, 1, 1};
+
+    semctl((int)given_int("id"), 0, SETALL,
+           (union semctl_argument){.array = values});
+    *(int *)given_shared("sum", NULL) = 0;
+}
+
+HELPER void add_one(void)
+{
+    int *sum = given_shared("sum", NULL), found = *sum;
+
+    may_switch();
+    *sum = found + 1;
+}
+
+HELPER void add_behind_semaphore(void)
+{
+    int id = (int)given_int("id");
+
+    CALL("wait", svsem_wait(id, 1, -1));
+    add_one();
+    CALL("post", svsem_post(id, 1));
+}
+
+HELPER void take_two_and_post(unsigned short a, unsigned short b)
+{
+    int id = (int)given_int("id");
+
+    CALL("take", svsem_take_two(id, a, b, -1));
+    add_one();
+    CALL("post", svsem_post(id, a));
+    CALL("post", svsem_post(id, b));
+}
+
+HELPER void take_0_and_1(void)
+{
+    take_two_and_post(0, 1);
+}
+
+HELPER void take_1_and_0(void)
+{
+    take_two_and_post(1, 0);
+}
+
+HELPER void tell_set(void)
+{
+    tell_values((int)given_int("id"));
+    tell_int("sum", *(int *)given_shared("sum", NULL));
+}
+
+SCENARIO(two_behind_a_semaphore)
+{
+    run_schedules(&(struct small_case){
+        .prepare = fill_set,
+        .roles = {add_behind_semaphore, add_behind_semaphore},
+        .check = tell_set});
+}
+
+SCENARIO(two_want_two)
+{
+    run_schedules(&(struct small_case){.prepare = fill_set,
+                                       .roles = {take_0_and_1, take_1_and_0},
+                                       .check = tell_set});
+}
+
+HELPER void one_at_a_time_and_all_given_back(struct subject *s, unsigned deaths)
+{
+    static const unsigned short values[3] = {1, 1, 1};
+
+    expect_bytes(s, "values", values, sizeof(values));
+    if (deaths > 0)
+        return;
+    expect_return(s, "post", 0);
+    expect_int(s, "sum", 2);
+}
+
+#define START_SMALL(scenario)                    \
+    START(scenario, INT("id", new_set(1, 1, 1)), \
+          SHARE("sum", new_shared(sizeof(int))))
+
 /* The creator is stopped at every place; whenever somebody can open the set,
  * its values are right. */
 TEST(svsem, a_set_that_can_be_opened_has_its_values)
@@ -621,6 +751,11 @@ TEST(svsem, a_set_that_can_be_opened_has_its_values)
             expect_error(o, "open", ENOENT);
         expect_values(id, 2, 2, 2, "at the end");
     }
+
+    struct subject *s = START(one_makes_one_opens, INT("key", new_key()));
+    explore(s, &(struct exploration){.preemptions = 2,
+                                     .check = made_before_it_is_opened});
+    finish(s);
 }
 
 TEST(svsem, wait_takes_and_post_gives)
@@ -702,6 +837,12 @@ TEST(svsem, what_a_dead_process_held_comes_back)
     await(s, "wait");
     expect_return(s, "wait", 0);
     end(s);
+    s = START_SMALL(two_behind_a_semaphore);
+    explore(s,
+            &(struct exploration){.preemptions = 1,
+                                  .deaths = 1,
+                                  .check = one_at_a_time_and_all_given_back});
+    finish(s);
 }
 
 TEST(svsem, who_has_given_back_owes_nothing)
@@ -859,6 +1000,13 @@ TEST(two, both_come_back_from_a_dead_process)
     expect_return(s, "take", 0);
     kill_subject(s);
     expect_values(id, 1, 1, 1, "when the one who had two was killed");
+
+    s = START_SMALL(two_want_two);
+    explore(s,
+            &(struct exploration){.preemptions = 1,
+                                  .deaths = 1,
+                                  .check = one_at_a_time_and_all_given_back});
+    finish(s);
 }
 
 TEST(two, the_same_twice_is_refused)

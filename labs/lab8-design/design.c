@@ -77,8 +77,9 @@ int pool_open(struct pool *p, const char *name)
 
 int pool_acquire(struct pool *p, int deadline_ms)
 {
-    /* TODO(lab8): wait for a free one, take the first of the queue, and note
-     * whose it is. */
+    /* TODO(lab8): wait for a free one, take the one that has been free
+     * longest, and note whose it is.  What if this process dies on the
+     * way? */
     (void)p;
     (void)deadline_ms;
     errno = ENOSYS;
@@ -115,8 +116,8 @@ int pool_release(struct pool *p, int seg)
 
 int pool_reclaim(struct pool *p, pid_t dead)
 {
-    /* TODO(lab8): is it dead?  Then all that is its own comes back.
-     * kill(2). */
+    /* TODO(lab8): is it dead?  Then all that is its own comes back, and who
+     * waits is told, whatever it was doing when it died.  kill(2). */
     (void)p;
     (void)dead;
     errno = ENOSYS;

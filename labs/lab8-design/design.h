@@ -161,6 +161,8 @@ int pool_release(struct pool *p, int seg);
 
 /*
  * Takes back whatever belongs to a process that is dead (and was waited for).
+ * Wherever it died, in one of these functions as well: each segment then is
+ * free, and can be had, or is another process's.
  *
  * Returns how many segments came back; or -1 with errno:
  *   EBUSY  the process lives

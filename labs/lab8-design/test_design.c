@@ -871,6 +871,133 @@ TEST(pool, another_process_may_release_it)
     expect_step(pool_does(name, "a"), 1, 0);
 }
 
+/*
+ * A small case: two want the one segment, which is in use at first, and one of
+ * them may die, wherever it is; somebody who knows of its end takes back what it
+ * had.
+ */
+struct region {
+    void *at, *before; /* as it is, and a copy of how each schedule finds it */
+    size_t size;
+};
+
+struct table_of_two {
+    struct pool pool;
+    pid_t first;
+    struct region regions[2]; /* all of the pool */
+};
+
+HELPER struct table_of_two *small_pool(void)
+{
+    return given_shared("small", NULL);
+}
+
+HELPER void keep_region(const char *name, struct region *r)
+{
+    int fd = shm_open(name, O_RDWR, 0);
+    struct stat st = {.st_size = 0};
+
+    fstat(fd, &st);
+    r->size = (size_t)st.st_size;
+    r->at = mmap(NULL, r->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    r->before = malloc(r->size);
+    memcpy(r->before, r->at, r->size);
+    close(fd);
+}
+
+HELPER void prepare_pool(void)
+{
+    for (int i = 0; i < 2; i++) {
+        struct region *r = &small_pool()->regions[i];
+
+        memcpy(r->at, r->before, r->size);
+    }
+    small_pool()->first = 0;
+}
+
+HELPER void borrow(const char *acquired, const char *released)
+{
+    struct pool *p = &small_pool()->pool;
+
+    CALL(acquired, pool_acquire(p, -1));
+    CALL(released, pool_release(p, 0));
+}
+
+HELPER void borrow_first(void)
+{
+    small_pool()->first = getpid();
+    borrow("first", "released first");
+}
+
+HELPER void borrow_as_well(void)
+{
+    borrow("other", "released");
+}
+
+HELPER void release_and_reclaim(void)
+{
+    pid_t first;
+
+    CALL("released before", pool_release(&small_pool()->pool, 0));
+    while ((first = small_pool()->first) == 0 || kill(first, 0) == 0)
+        stand_back();
+    CALL("reclaim", pool_reclaim(&small_pool()->pool, first));
+}
+
+HELPER void is_there(void)
+{
+    CALL("at the end", pool_acquire(&small_pool()->pool, 0));
+}
+
+SCENARIO(two_and_one_segment)
+{
+    struct pool *p = &small_pool()->pool;
+    struct region *regions = small_pool()->regions;
+    char segment[64];
+
+    if (CALL("create", pool_create(p, given_str("name"), 1, 64)) == -1 ||
+        CALL("before", pool_acquire(p, 0)) == -1)
+        return;
+    snprintf(segment, sizeof(segment), "%s.0", given_str("name"));
+    keep_region(given_str("name"), &regions[0]);
+    keep_region(segment, &regions[1]);
+    run_schedules(&(struct small_case){
+        .prepare = prepare_pool,
+        .roles = {borrow_first, borrow_as_well, release_and_reclaim},
+        .check = is_there});
+    for (int i = 0; i < 2; i++) {
+        munmap(regions[i].at, regions[i].size);
+        free(regions[i].before);
+    }
+    pool_close(p);
+}
+
+HELPER void both_had_it(struct subject *s, unsigned deaths)
+{
+    expect_return(s, "other", 0);
+    expect_return(s, "released", 0);
+    expect_return(s, "at the end", 0);
+    if (deaths > 0) {
+        expect_at_least(s, "reclaim", 0);
+        return;
+    }
+    expect_return(s, "first", 0);
+    expect_return(s, "released first", 0);
+    expect_return(s, "reclaim", 0);
+}
+
+HELPER void explore_pool(void)
+{
+    struct subject *s =
+        START(two_and_one_segment, STR("name", pool_name()),
+              SHARE("small", new_shared(sizeof(struct table_of_two))));
+
+    explore(s, &(struct exploration){.deaths = 1,
+                                     .spared = 1 << 1 | 1 << 2,
+                                     .check = both_had_it});
+    finish(s);
+}
+
 TEST(pool, a_dead_ones_segments_come_back)
 {
     const char *name = new_pool(4, 64);
@@ -897,6 +1024,7 @@ TEST(pool, a_dead_ones_segments_come_back)
     expect_step_error(s, 6, ETIMEDOUT);
     let_go(other, "stop 1");
     finish(other);
+    explore_pool();
 }
 
 TEST(pool, what_is_handed_over_is_the_others)
@@ -1062,6 +1190,89 @@ HELPER void expect_message(struct subject *s, int i, const void *data,
 
 #define WITHIN 8000 /* ms; who waits here looks again and again */
 
+/* Small cases, in every order of their steps: a message in two rounds; and a
+ * sender that may die, wherever it is. */
+
+enum { SMALL_SLOT = 8, SMALL_MESSAGE = 12 };
+
+HELPER void prepare_rounds(void)
+{
+    size_t size;
+    void *r = given_shared("rounds", &size);
+
+    memset(r, 0, size);
+    rounds_init(r, (size_t)given_int("slots"), SMALL_SLOT);
+    atomic_store((atomic_int *)given_shared("joined", NULL), 0);
+}
+
+HELPER void send_small(void)
+{
+    void *r = given_shared("rounds", NULL);
+
+    CALL("join", rounds_join(r, ROUNDS_SENDER));
+    atomic_store((atomic_int *)given_shared("joined", NULL), 1);
+    CALL("send", rounds_send(r, "twelve bytes", SMALL_MESSAGE, -1));
+    CALL("leave", rounds_leave(r, ROUNDS_SENDER));
+}
+
+HELPER void recv_small(void)
+{
+    void *r = given_shared("rounds", NULL);
+    char got[SMALL_MESSAGE];
+
+    CALL("joined", rounds_join(r, ROUNDS_RECEIVER));
+    CALL("recv", rounds_recv(r, got, sizeof(got), -1));
+    tell_bytes("got", got, sizeof(got));
+    CALL("left", rounds_leave(r, ROUNDS_RECEIVER));
+}
+
+/* Whoever comes to it before the sender would wait for one to come. */
+HELPER void recv_from_one_who_has_come(void)
+{
+    if (atomic_load((atomic_int *)given_shared("joined", NULL)) == 1)
+        recv_small();
+}
+
+SCENARIO(one_message)
+{
+    run_schedules(&(struct small_case){.prepare = prepare_rounds,
+                                       .roles = {send_small, recv_small}});
+}
+
+SCENARIO(one_message_and_a_death)
+{
+    run_schedules(&(struct small_case){
+        .prepare = prepare_rounds,
+        .roles = {send_small, recv_from_one_who_has_come}});
+}
+
+HELPER void it_is_whole(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_return(s, "send", 0);
+    expect_return(s, "leave", 0);
+    expect_return(s, "recv", SMALL_MESSAGE);
+    expect_bytes(s, "got", "twelve bytes", SMALL_MESSAGE);
+    expect_return(s, "left", 0);
+}
+
+HELPER void it_is_whole_or_none(struct subject *s, unsigned deaths)
+{
+    if (!was_told(s, "recv"))
+        return;
+    if (deaths > 0 && got_int(s, "recv") == -1) {
+        expect_error(s, "recv", EPIPE);
+        return;
+    }
+    expect_return(s, "recv", SMALL_MESSAGE);
+    expect_bytes(s, "got", "twelve bytes", SMALL_MESSAGE);
+}
+
+#define START_SMALL(scenario, slots_)                               \
+    START(scenario, INT("slots", slots_),                           \
+          SHARE("rounds", new_shared(ROUNDS_BYTES(2, SMALL_SLOT))), \
+          SHARE("joined", new_shared(sizeof(atomic_int))))
+
 TEST_WITHIN(rounds, a_message_of_any_size_arrives, WITHIN)
 {
     static const size_t sizes[] = {1,        SLOT - 1,     SLOT, SLOT + 1,
@@ -1082,6 +1293,10 @@ TEST_WITHIN(rounds, a_message_of_any_size_arrives, WITHIN)
             expect_return(s, "send 1", 0);
             leave(v);
         }
+
+    struct subject *s = START_SMALL(one_message, 1);
+    explore(s, &(struct exploration){.preemptions = 1, .check = it_is_whole});
+    finish(s);
 }
 
 TEST_WITHIN(rounds, messages_are_kept_apart_and_in_order, WITHIN)
@@ -1206,6 +1421,12 @@ TEST_WITHIN(rounds, a_sender_that_dies_in_a_message_is_told_by_epipe, WITHIN)
     await(v, "recv 1");
     expect_error(v, "recv 1", EPIPE);
     leave(v);
+
+    struct subject *both = START_SMALL(one_message_and_a_death, 2);
+    explore(both, &(struct exploration){.deaths = 1,
+                                        .spared = 1 << 1,
+                                        .check = it_is_whole_or_none});
+    finish(both);
 }
 
 TEST_WITHIN(rounds, one_that_is_too_large_is_dropped_whole, WITHIN)

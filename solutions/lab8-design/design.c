@@ -225,11 +225,12 @@ struct table {
     uint32_t nsegs;
     uint64_t seg_bytes;
     pthread_mutex_t lock; /* robust: a process may die with it */
-    sem_t available;      /* how many are free */
-    uint32_t first;       /* of the queue of free ones */
-    uint32_t count;
-    uint32_t queue[POOL_MAX_SEGS];
-    pid_t owner[POOL_MAX_SEGS]; /* 0: it is free */
+    sem_t freed;          /* posted for who has found none: look again */
+    /* A process may die between any two stores.  So one word alone says whether
+     * a segment is free; what else there is can be behind it. */
+    pid_t owner[POOL_MAX_SEGS];     /* 0: it is free */
+    uint64_t number[POOL_MAX_SEGS]; /* of a free one: the lower, the longer */
+    uint64_t numbers;               /* given so far */
 };
 
 /* The region of segment seg, or (-1) of the table. */
@@ -290,12 +291,11 @@ static int fill_table(struct table *t, size_t nsegs, size_t seg_bytes)
 {
     t->nsegs = (uint32_t)nsegs;
     t->seg_bytes = seg_bytes;
-    t->count = (uint32_t)nsegs;
     for (uint32_t i = 0; i < nsegs; i++)
-        t->queue[i] = i;
+        t->number[i] = ++t->numbers;
     if (init_mutex(&t->lock, PTHREAD_MUTEX_ROBUST) == -1)
         return -1;
-    return sem_init(&t->available, 1, (unsigned)nsegs);
+    return sem_init(&t->freed, 1, 0);
 }
 
 // END SOLUTION
@@ -399,10 +399,33 @@ static int wait_for(sem_t *sem, int deadline_ms, const struct timespec *until)
 /* With the lock held: a segment in use becomes free. */
 static void put_back(struct table *t, uint32_t seg)
 {
+    t->number[seg] = ++t->numbers;
     t->owner[seg] = 0;
-    t->queue[(t->first + t->count) % t->nsegs] = seg;
-    t->count++;
-    sem_post(&t->available);
+}
+
+/* With the lock held: the one that has been free longest takes an owner; -1:
+ * none is free. */
+static int take_first(struct table *t, pid_t owner)
+{
+    int first = -1;
+
+    for (int i = 0; i < (int)t->nsegs; i++)
+        if (t->owner[i] == 0 &&
+            (first == -1 || t->number[i] < t->number[first]))
+            first = i;
+    if (first != -1)
+        t->owner[first] = owner;
+    return first;
+}
+
+/* One post too many is no harm: who is woken looks. */
+static void tell_of_free_ones(struct table *t)
+{
+    int value = 0;
+
+    sem_getvalue(&t->freed, &value);
+    if (value < (int)t->nsegs)
+        sem_post(&t->freed);
 }
 
 static bool is_in_use(const struct pool *p, int seg)
@@ -421,25 +444,22 @@ int pool_acquire(struct pool *p, int deadline_ms)
 
     if (deadline_ms < -1)
         return fail(EINVAL);
-    if (wait_for(&t->available, deadline_ms, &until) == -1)
-        return -1;
-    if (lock_table(t) == -1) {
-        int saved = errno;
+    for (;;) {
+        int seg;
 
-        sem_post(&t->available);
-        return fail(saved);
+        if (lock_table(t) == -1)
+            return -1;
+        seg = take_first(t, getpid());
+        pthread_mutex_unlock(&t->lock);
+        if (seg != -1)
+            return seg;
+        if (wait_for(&t->freed, deadline_ms, &until) == -1)
+            return -1;
     }
-
-    uint32_t seg = t->queue[t->first];
-
-    t->first = (t->first + 1) % t->nsegs;
-    t->count--;
-    t->owner[seg] = getpid();
-    pthread_mutex_unlock(&t->lock);
-    return (int)seg;
     // STUB
-    // /* TODO(lab8): wait for a free one, take the first of the queue, and note
-    //  * whose it is. */
+    // /* TODO(lab8): wait for a free one, take the one that has been free
+    //  * longest, and note whose it is.  What if this process dies on the
+    //  * way? */
     // (void)p;
     // (void)deadline_ms;
     // errno = ENOSYS;
@@ -503,6 +523,8 @@ int pool_release(struct pool *p, int seg)
     else
         ret = fail(EINVAL);
     pthread_mutex_unlock(&t->lock);
+    if (ret == 0)
+        tell_of_free_ones(t);
     return ret;
     // STUB
     // /* TODO(lab8): is it in use?  Then it goes behind the others. */
@@ -529,10 +551,13 @@ int pool_reclaim(struct pool *p, pid_t dead)
             n++;
         }
     pthread_mutex_unlock(&t->lock);
+    /* It may have died before it told of others, or woken in vain. */
+    for (uint32_t seg = 0; seg < p->nsegs; seg++)
+        tell_of_free_ones(t);
     return n;
     // STUB
-    // /* TODO(lab8): is it dead?  Then all that is its own comes back.
-    //  * kill(2). */
+    // /* TODO(lab8): is it dead?  Then all that is its own comes back, and who
+    //  * waits is told, whatever it was doing when it died.  kill(2). */
     // (void)p;
     // (void)dead;
     // errno = ENOSYS;

@@ -1,7 +1,8 @@
 /*
  * Another way: an arena that joins its free blocks when it looks for one; a
- * pool whose free segments are a linked list; rounds under one robust mutex with
- * a condition; a ring with flags and fences.
+ * pool whose free segments are a linked list, which is made anew when a process
+ * has died with the lock; rounds under one robust mutex with a condition; a ring
+ * with flags and fences.
  */
 #include "design.h"
 
@@ -202,10 +203,11 @@ struct table {
     uint32_t nsegs;
     uint64_t seg_bytes;
     pthread_mutex_t lock;        /* robust */
-    sem_t available;             /* how many are in the list of free ones */
-    int32_t first, last;         /* of that list; -1: none */
+    sem_t freed;                 /* for who finds none: look again */
+    int32_t first, last;         /* of the list of free ones; -1: none */
     int32_t next[POOL_MAX_SEGS]; /* of a free one: the next; else IN_USE */
-    pid_t owner[POOL_MAX_SEGS];
+    pid_t owner[POOL_MAX_SEGS];  /* decides, where a death has left the list
+                                  * half changed */
 };
 
 enum { IN_USE = -2 };
@@ -272,7 +274,7 @@ static int fill_table(struct table *t, size_t nsegs, size_t seg_bytes)
         t->next[i] = i + 1 < (int32_t)nsegs ? i + 1 : -1;
     t->first = 0;
     t->last = (int32_t)nsegs - 1;
-    if (sem_init(&t->available, 1, (unsigned)nsegs) == -1)
+    if (sem_init(&t->freed, 1, 0) == -1)
         return -1;
     return init_mutex(&t->lock, PTHREAD_MUTEX_ROBUST);
 }
@@ -334,12 +336,35 @@ int pool_open(struct pool *p, const char *name)
     return 0;
 }
 
+static void add_to_list(struct table *t, int32_t seg)
+{
+    t->next[seg] = -1;
+    if (t->first == -1)
+        t->first = seg;
+    else
+        t->next[t->last] = seg;
+    t->last = seg;
+}
+
+/* The list anew, from what the owners say. */
+static void repair(struct table *t)
+{
+    t->first = -1;
+    for (int32_t seg = 0; seg < (int32_t)t->nsegs; seg++)
+        if (t->owner[seg] == 0)
+            add_to_list(t, seg);
+        else
+            t->next[seg] = IN_USE;
+}
+
 static int lock_table(struct table *t)
 {
     int err = pthread_mutex_lock(&t->lock);
 
-    if (err == EOWNERDEAD)
+    if (err == EOWNERDEAD) {
+        repair(t);
         err = pthread_mutex_consistent(&t->lock);
+    }
     return err == 0 ? 0 : fail(err);
 }
 
@@ -347,13 +372,8 @@ static int lock_table(struct table *t)
 static void put_back(struct table *t, int32_t seg)
 {
     t->owner[seg] = 0;
-    t->next[seg] = -1;
-    if (t->first == -1)
-        t->first = seg;
-    else
-        t->next[t->last] = seg;
-    t->last = seg;
-    sem_post(&t->available);
+    add_to_list(t, seg);
+    sem_post(&t->freed);
 }
 
 static bool is_in_use(const struct pool *p, int seg)
@@ -372,25 +392,25 @@ int pool_acquire(struct pool *p, int deadline_ms)
 
     if (deadline_ms < -1)
         return fail(EINVAL);
-    do
-        ret = deadline_ms == -1
-                  ? sem_wait(&t->available)
-                  : sem_clockwait(&t->available, CLOCK_MONOTONIC, &until);
-    while (ret == -1 && errno == EINTR);
-    if (ret == -1)
-        return -1;
-    if (lock_table(t) == -1) {
-        int saved = errno;
-
-        sem_post(&t->available);
-        return fail(saved);
+    while (lock_table(t) == 0) {
+        seg = t->first;
+        if (seg != -1) {
+            t->owner[seg] = getpid();
+            t->first = t->next[seg];
+            t->next[seg] = IN_USE;
+        }
+        pthread_mutex_unlock(&t->lock);
+        if (seg != -1)
+            return seg;
+        do
+            ret = deadline_ms == -1
+                      ? sem_wait(&t->freed)
+                      : sem_clockwait(&t->freed, CLOCK_MONOTONIC, &until);
+        while (ret == -1 && errno == EINTR);
+        if (ret == -1)
+            return -1;
     }
-    seg = t->first;
-    t->first = t->next[seg];
-    t->next[seg] = IN_USE;
-    t->owner[seg] = getpid();
-    pthread_mutex_unlock(&t->lock);
-    return seg;
+    return -1;
 }
 
 void *pool_segment(struct pool *p, int seg)
@@ -449,6 +469,9 @@ int pool_reclaim(struct pool *p, pid_t dead)
             n++;
         }
     pthread_mutex_unlock(&t->lock);
+    /* The dead one may have been woken in another one's place. */
+    for (uint32_t seg = 0; seg < p->nsegs; seg++)
+        sem_post(&t->freed);
     return n;
 }
 

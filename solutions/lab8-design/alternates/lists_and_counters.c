@@ -368,8 +368,8 @@ static int lock_table(struct table *t)
 /* With the lock held: a segment in use becomes free. */
 static void put_back(struct table *t, uint32_t seg)
 {
-    t->owner[seg] = 0;
     t->mark[seg] = ++t->marks;
+    t->owner[seg] = 0;
     pthread_cond_signal(&t->freed);
 }
 
@@ -472,6 +472,8 @@ int pool_reclaim(struct pool *p, pid_t dead)
             put_back(t, seg);
             n++;
         }
+    pthread_cond_broadcast(
+        &t->freed); /* the dead one may have been the one told */
     pthread_mutex_unlock(&t->lock);
     return n;
 }
