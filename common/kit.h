@@ -357,6 +357,9 @@ struct exploration {
     unsigned spared;      /* by that: roles, as bits */
     unsigned wakes;       /* from waits for a condition, without a signal */
     unsigned drawn;       /* further schedules, without that bound, by seed */
+    unsigned patience;    /* while one waits, for more than a mutex, others are
+                           * in the body (may_switch) so often at most; 0: no
+                           * bound */
     bool buffered; /* all once more, where stores weaker than seq_cst wait */
     void (*check)(struct subject *s, unsigned deaths); /* or NULL */
 };

@@ -192,6 +192,7 @@ struct role {
     uint8_t kept;     /* nothing but another role's call ends the wait ... */
     uint8_t may_wake; /* ... or nothing at all: it is one for a condition */
     uint8_t timed_out;
+    uint8_t to_write; /* it is, or was until now, one for a rwlock, to write */
 };
 
 struct schedule {

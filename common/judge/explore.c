@@ -314,6 +314,44 @@ static void run_schedule(const struct plan *p, uint64_t seed)
                "the processes of a small case end");
 }
 
+static bool is_in_the_body(const struct step *s)
+{
+    return s->kind == STEP_CALL && s->space == SPACE_NAMES &&
+           strncmp(s->name, "in the body", NAME_BYTES) == 0;
+}
+
+/* A mutex is held for short: who waits for one is not counted as one who waits. */
+static bool waits_long(const struct step *s)
+{
+    return s->waits && strncmp(s->name, "pthread_mutex_", 14) != 0;
+}
+
+/* How often others have been in the body while a role waited to get there, or to
+ * end. */
+static unsigned longest_wait(void)
+{
+    static struct step steps[STEPS];
+    uint32_t n = read_steps(steps), last[MOST_ROLES] = {0};
+    unsigned passed[MOST_ROLES] = {0}, most = 0;
+    bool waits[MOST_ROLES] = {false};
+
+    for (uint32_t i = 0; i < n; i++)
+        last[steps[i].role] = i;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct step *s = &steps[i];
+        bool in_body = is_in_the_body(s);
+
+        if (in_body || !waits[s->role])
+            passed[s->role] = 0;
+        waits[s->role] =
+            (waits[s->role] || waits_long(s)) && !in_body && i < last[s->role];
+        for (int role = 0; in_body && role < MOST_ROLES; role++)
+            if (waits[role] && ++passed[role] > most)
+                most = passed[role];
+    }
+    return most;
+}
+
 static void judge_schedule(unsigned deaths)
 {
     struct schedule *s = schedule();
@@ -334,6 +372,13 @@ static void judge_schedule(unsigned deaths)
                   "left to wake one");
     if (!x.buffered)
         (expect_no_race)();
+    if (x.is->patience != 0 && longest_wait() > x.is->patience)
+        test_fail(
+            FAILED, NULL,
+            "expected: one that waits is passed by others %u time%s at most\n"
+            "seen: in this order of steps it is passed %u times: it "
+            "starves",
+            x.is->patience, x.is->patience == 1 ? "" : "s", longest_wait());
     if (x.is->check != NULL)
         x.is->check(x.subject, deaths);
 }

@@ -186,6 +186,7 @@ static void die(void)
     struct schedule *s = schedule();
 
     s->roles[me].state = ROLE_DEAD;
+    s->roles[me].to_write = 0;
     give_turn(NOBODY); /* who then waits for this process' end */
     kill(getpid(), SIGKILL);
 }
@@ -236,6 +237,9 @@ static void take_step(struct step step)
     }
     record(step);
 }
+
+/* The call that is being made. */
+static struct step call_step;
 
 /* ---- what others may wait for ------------------------------------------- */
 
@@ -321,6 +325,7 @@ static bool block(struct key key, enum patience patience)
     r->timed_out = 0;
     r->kept = patience >= FOR_ALL;
     r->may_wake = patience >= FOR_A_SIGNAL;
+    r->to_write = strstr(call_step.name, "wrlock") != NULL;
     r->state = patience == FOR_TIME || patience == FOR_A_SIGNAL_OR_TIME
                    ? ROLE_TIMED
                    : ROLE_BLOCKED;
@@ -639,8 +644,6 @@ static struct step step_of_call(const char *name, struct key key,
     return step;
 }
 
-/* The call that is being made. */
-static struct step call_step;
 static enum meaning call_meaning;
 
 void schedule_enter(const char *name, const char *family, const int64_t *args,
@@ -734,8 +737,23 @@ static bool try_lock(struct attempt *a)
     return try_mutex(a, pointer(a->args[0]));
 }
 
+/* To the kernel nobody waits: a lock that prefers writers has to be told. */
+static bool lets_writers_first(const pthread_rwlock_t *lock, struct key key)
+{
+    const struct schedule *s = schedule();
+
+    if (lock->__data.__flags != PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP)
+        return false;
+    for (uint32_t i = 0; i < s->nroles; i++)
+        if (s->roles[i].to_write && is_same(key_of_role(&s->roles[i]), key))
+            return true;
+    return false;
+}
+
 static bool try_rdlock(struct attempt *a)
 {
+    if (lets_writers_first(pointer(a->args[0]), at_memory(a->args[0])))
+        return false;
     a->result = pthread_rwlock_tryrdlock(pointer(a->args[0]));
     return a->result != EBUSY;
 }
@@ -859,14 +877,18 @@ static void attempt_until_done(struct attempt *a, struct key key,
                                bool (*attempt)(struct attempt *a))
 {
     struct step again = call_step;
+    struct role *r = &schedule()->roles[me];
 
     while (!attempt(a)) {
         if (!block(key, is_timed(a->name) ? FOR_TIME : FOR_EVER)) {
             set_timed_out(a);
-            return;
+            if (r->to_write)
+                wake(key); /* readers that let it go first */
+            break;
         }
         take_step(again);
     }
+    r->to_write = 0;
 }
 
 static void wait_for_condition(struct attempt *a)

@@ -1808,6 +1808,27 @@ SCENARIO(a_reader_and_two_writers)
                              .check = tell_table});
 }
 
+HELPER void read_again_and_again(void)
+{
+    for (int i = 0; i < 3; i++)
+        read_table();
+}
+
+SCENARIO(a_reader_that_comes_again)
+{
+    run_schedules(
+        &(struct small_case){.prepare = prepare_table,
+                             .roles = {read_again_and_again, write_table},
+                             .check = tell_table});
+}
+
+HELPER void one_has_written(struct subject *s, unsigned deaths)
+{
+    (void)deaths;
+    expect_return(s, "write", 0);
+    expect_int(s, "sum", 1);
+}
+
 HELPER void table_is_whole(struct subject *s, unsigned deaths)
 {
     (void)deaths;
@@ -1825,5 +1846,10 @@ TEST(table, visits_in_every_order_of_steps)
 
     explore(s,
             &(struct exploration){.preemptions = 1, .check = table_is_whole});
+    finish(s);
+    s = START(a_reader_that_comes_again,
+              SHARE("table", new_shared(sizeof(struct shared_table))));
+    explore(s, &(struct exploration){
+                   .preemptions = 1, .patience = 1, .check = one_has_written});
     finish(s);
 }

@@ -189,16 +189,21 @@ int once_get(struct once_only *o, enum once how)
 
 /* ---- a condition ---------------------------------------------------------- */
 
-int happening_init(struct happening *h)
+static int init_condition(pthread_mutex_t *mutex, pthread_cond_t *changed)
 {
     pthread_condattr_t attr;
 
-    init_mutex(&h->mutex, false);
+    init_mutex(mutex, false);
     pthread_condattr_init(&attr);
     pthread_condattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
-    pthread_cond_init(&h->changed, &attr);
+    pthread_cond_init(changed, &attr);
     pthread_condattr_destroy(&attr);
     return 0;
+}
+
+int happening_init(struct happening *h)
+{
+    return init_condition(&h->mutex, &h->changed);
 }
 
 int happening_wait(struct happening *h, enum event_way way)
@@ -383,6 +388,43 @@ int rw_write(struct rw *l, bool right)
     l->b++;
     atomic_store(&l->writing, 0);
     return 0;
+}
+
+/* ---- readers that keep coming --------------------------------------------- */
+
+int visits_init(struct visits *v)
+{
+    return init_condition(&v->mutex, &v->changed);
+}
+
+int visits_read(struct visits *v, bool right, void (*body)(void))
+{
+    pthread_mutex_lock(&v->mutex);
+    while (v->writing || (right && v->writers_waiting > 0))
+        pthread_cond_wait(&v->changed, &v->mutex);
+    v->readers++;
+    pthread_mutex_unlock(&v->mutex);
+    body();
+    pthread_mutex_lock(&v->mutex);
+    v->readers--;
+    pthread_cond_broadcast(&v->changed);
+    return pthread_mutex_unlock(&v->mutex);
+}
+
+int visits_write(struct visits *v, void (*body)(void))
+{
+    pthread_mutex_lock(&v->mutex);
+    v->writers_waiting++;
+    while (v->writing || v->readers > 0)
+        pthread_cond_wait(&v->changed, &v->mutex);
+    v->writers_waiting--;
+    v->writing = 1;
+    pthread_mutex_unlock(&v->mutex);
+    body();
+    pthread_mutex_lock(&v->mutex);
+    v->writing = 0;
+    pthread_cond_broadcast(&v->changed);
+    return pthread_mutex_unlock(&v->mutex);
 }
 
 /* ---- a free list ---------------------------------------------------------- */

@@ -102,6 +102,17 @@ int queue_init(struct queue *q);
 int queue_put(struct queue *q, enum ring_way way, int value);
 int queue_get(struct queue *q, enum ring_way way);
 
+/* A lock for many readers or one writer, with a condition. */
+struct visits {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    int readers, writing, writers_waiting;
+};
+int visits_init(struct visits *v);
+/* right: a reader that comes while a writer waits lets it go first */
+int visits_read(struct visits *v, bool right, void (*body)(void));
+int visits_write(struct visits *v, void (*body)(void));
+
 /* A lock for many readers or one writer, of two words. */
 struct rw {
     atomic_int readers, writing;

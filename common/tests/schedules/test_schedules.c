@@ -437,6 +437,46 @@ TEST(locks, readers_that_let_a_writer_in)
             right, "schedules.c:");
 }
 
+/* ---- readers that keep coming --------------------------------------------- */
+
+HELPER struct visits *visits(void)
+{
+    return given_shared("visits", NULL);
+}
+
+HELPER void visits_prepare(void)
+{
+    memset(visits(), 0, sizeof(struct visits));
+    visits_init(visits());
+}
+
+HELPER void visits_reader(void)
+{
+    for (int i = 0; i < 3; i++)
+        visits_read(visits(), given_int("right"), may_switch);
+}
+
+HELPER void visits_writer(void)
+{
+    visits_write(visits(), may_switch);
+}
+
+SCENARIO(visits_of_two)
+{
+    run_schedules(&(struct small_case){
+        .prepare = visits_prepare, .roles = {visits_reader, visits_writer}});
+}
+
+TEST(locks, a_writer_that_starves)
+{
+    for (int right = 0; right < 2; right++)
+        try_case(START(visits_of_two,
+                       SHARE("visits", new_shared(sizeof(struct visits))),
+                       INT("right", right)),
+                 &(struct exploration){.preemptions = 1, .patience = 1}, right,
+                 "it starves");
+}
+
 /* ---- a free list ---------------------------------------------------------- */
 
 HELPER struct list *list(void)
