@@ -551,7 +551,7 @@ int pool_reclaim(struct pool *p, pid_t dead)
             n++;
         }
     pthread_mutex_unlock(&t->lock);
-    /* It may have died before it told of others, or woken in vain. */
+    /* It may have died before it told of one, or have been woken in vain. */
     for (uint32_t seg = 0; seg < p->nsegs; seg++)
         tell_of_free_ones(t);
     return n;
