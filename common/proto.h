@@ -161,6 +161,7 @@ struct choice {
 
 /* Kinds of steps, beside those of events up to EVENT_ATOMIC_RMW. */
 enum { STEP_CALL = 100, STEP_BEGIN };
+#define IN_THE_BODY "in the body" /* a scenario's own step, may_switch() */
 
 struct step {
     uint64_t space, object, offset, place; /* as of an event */

@@ -384,7 +384,7 @@ def build_student(lab: Lab, submission: Submission, parts: KitParts,
               *_forbidden(lab, undefined)]
     unseen: List[str] = []
     if lab.witness:
-        hidden, unseen = _out_of_sight(submission, place)
+        hidden, unseen = _out_of_sight(submission, place, look_at)
         errors += [*sight.names_hooks(symbols), *hidden]
         unseen += sight.takes_no_turns(" or ".join(lab.files), undefined)
     if errors:
@@ -482,16 +482,16 @@ def _not_defined(lab: Lab, api: Sequence[str], defined: Set[str],
             for name in api if name not in defined]
 
 
-def _out_of_sight(submission: Submission, place: Place) -> Tuple[List[str], List[str]]:
+def _out_of_sight(submission: Submission, place: Place, preprocessed: Sequence[str]
+                  ) -> Tuple[List[str], List[str]]:
     """(errors, warnings): what of the student's code the witness would not see."""
     errors: List[str] = []
     warnings: List[str] = []
     for file in submission.files:
         errors += sight.names_lines(file.name, file.data)
-        if not sight.may_hide(file.data):
-            continue
-        with (place.folder / "obj" / f"{file.name}.i").open("rb") as preprocessed:
-            found = sight.hidden(file.name, preprocessed)
+    for name in preprocessed:
+        with (place.folder / "obj" / f"{name}.i").open("rb") as lines:
+            found = sight.hidden(name, lines)
         errors += found[0]
         warnings += found[1]
     return errors, warnings

@@ -218,8 +218,7 @@ struct look {
     unsigned long long cpu_ms; /* the processor time they have used */
     unsigned long long memory_kb;
     unsigned long long segments_kb; /* in all of System V's, others' as well */
-    unsigned long long print; /* the same in two looks: none of them ran in
-                                     * between */
+    unsigned long long print; /* the same in two looks: nobody ran in between */
 };
 struct look processes_look(void);
 

@@ -61,14 +61,19 @@ static long elapsed_ms(const struct timespec *since)
            (now.tv_nsec - since->tv_nsec) / 1000000;
 }
 
+static unsigned times_valgrind(unsigned most, unsigned factor)
+{
+    return options.valgrind ? most * factor : most;
+}
+
 static long wall_limit_ms(void)
 {
-    long limit = test.is->wall_ms != 0 ? (long)test.is->wall_ms : WALL_MS;
+    unsigned limit = test.is->wall_ms != 0 ? test.is->wall_ms : WALL_MS;
 
     /* A file that is late, or slow, everywhere: do not wait long. */
     if (late_tests >= 2 || elapsed_ms(&run_began) > SLOW_RUN_MS)
         limit /= 8;
-    return options.valgrind ? limit * VALGRIND_WALL_FACTOR : limit;
+    return (long)times_valgrind(limit, VALGRIND_WALL_FACTOR);
 }
 
 /* Has the code closed the channel that it did not open? */
@@ -128,7 +133,7 @@ static bool has_used(const struct watch *w, unsigned ms)
     return w->last.cpu_ms > w->cpu_at_start + ms;
 }
 
-/* What it has taken, without what Valgrind itself takes at most. */
+/* What its processes have, and what segments have grown since the first look. */
 static unsigned memory_mb(const struct watch *w)
 {
     unsigned long long kb = w->last.memory_kb, before = w->segments_at_start;
@@ -136,11 +141,6 @@ static unsigned memory_mb(const struct watch *w)
     if (w->last.segments_kb > before)
         kb += w->last.segments_kb - before;
     return (unsigned)(kb / 1024);
-}
-
-static unsigned times_valgrind(unsigned most, unsigned factor)
-{
-    return options.valgrind ? most * factor : most;
 }
 
 /* The kernel may take long to give a page: the processor time is up first. */

@@ -522,7 +522,7 @@ void may_switch(void)
                             .space = SPACE_NAMES,
                             .object = 1,
                             .size_bytes = 1,
-                            .name = "in the body"});
+                            .name = IN_THE_BODY});
     note_effect();
 }
 

@@ -20,8 +20,8 @@ import sys
 
 # docs.docker.com/engine/security: what is left of root's.
 _CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid",
-                "setpcap", "net_bind_service", "net_raw", "sys_chroot", "mknod",
-                "audit_write", "setfcap")
+                 "setpcap", "net_bind_service", "net_raw", "sys_chroot", "mknod",
+                 "audit_write", "setfcap")
 _CLONE_NEWUSER = 0x10000000
 _NEW_NAMESPACES = 0x7E020000  # clone(2): CLONE_NEW*
 

@@ -29,7 +29,8 @@ KINDS = ("namespaces", "uid", "none") if ROOT else ("namespaces", "none")
 LABS = 8
 # What may fill a folder that is there for Valgrind alone, or forge its logs; what
 # else a trick does under Valgrind is the same without.
-WITH_VALGRIND = ("exhaustion", "forgery")
+FOR_VALGRIND = [name for name in NAMES
+                if CORPUS[name].family in ("exhaustion", "forgery")]
 
 
 def cells():
@@ -116,8 +117,7 @@ def test_the_other_labs_keep_their_points(name, kind, graders, submission):
 
 def is_for_valgrind(name: str, kind: str) -> bool:
     """With one kind of isolation, another one from trick to trick."""
-    of_family = [other for other in NAMES if CORPUS[other].family in WITH_VALGRIND]
-    return name in of_family and KINDS[of_family.index(name) % len(KINDS)] == kind
+    return name in FOR_VALGRIND and KINDS[FOR_VALGRIND.index(name) % len(KINDS)] == kind
 
 
 def options_for(name: str, kind: str, lab: Lab) -> List[str]:

@@ -472,8 +472,8 @@ int pool_reclaim(struct pool *p, pid_t dead)
             put_back(t, seg);
             n++;
         }
-    pthread_cond_broadcast(
-        &t->freed); /* the dead one may have been the one told */
+    /* The dead one may have been the one that was told. */
+    pthread_cond_broadcast(&t->freed);
     pthread_mutex_unlock(&t->lock);
     return n;
 }
