@@ -226,6 +226,11 @@ struct give {
 #define SPURIOUS_WAKEUP (-1)
 #define CHAOS(seed)     GIVEN(GIVE_FAULT, "*", .number = (seed))
 
+/* A deadline that is to be refused, EINVAL: less than -1, for ever.  Of whole
+ * seconds: who adds it to the time has one that is over, never one whose
+ * nanoseconds are below 0, for which the C library says EINVAL in his stead. */
+#define BELOW_FOR_EVER_MS (-2000)
+
 struct subject *start_subject(const char *scenario, const struct give *gives);
 pid_t subject_pid(const struct subject *s);
 

@@ -293,9 +293,8 @@ def test_an_interrupted_grader_leaves_nothing(kit, place, kind, number):
                  preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     wait_for(lambda: judges_of(proc))
     wait_for(lambda: kind == "auto" or has_segment(size))
-    program = os.readlink(f"/proc/{judges_of(proc)[0]}/exe")
-    folders = {path: inode for path, inode in run_folders().items()
-               if program.startswith(("/lab/", str(path)))}
+    folder = folder_of_run(proc)
+    (folder / "mark").touch()
     below = process.descendants(proc.pid)
     proc.send_signal(number)
     status, out = finish(proc)
@@ -305,9 +304,8 @@ def test_an_interrupted_grader_leaves_nothing(kit, place, kind, number):
         assert status == (130 if number == signal.SIGINT else 128 + number), out
         assert "Traceback" not in out
     wait_for(lambda: not any(is_alive(pid) for pid in below))
-    # Another run may have the user id, and so the name, by now.
-    assert kind == "auto" or not any(path.exists() and path.stat().st_ino == inode
-                                     for path, inode in folders.items())
+    # Another run may have the user id by now, and so the name and the inode.
+    wait_for(lambda: not (folder / "mark").exists())
     assert not has_segment(size)
 
 
@@ -315,13 +313,18 @@ def has_segment(size: int) -> bool:
     return f" {size} " in Path("/proc/sysvipc/shm").read_text()
 
 
-def run_folders() -> dict:
-    """Their paths and inodes; other runs may end meanwhile."""
-    found = {}
-    for path in Path("/tmp").glob(f"ipc-lab-kit-{os.geteuid()}*/*"):
-        with contextlib.suppress(FileNotFoundError):
-            found[path] = path.stat().st_ino
-    return found
+def folder_of_run(proc) -> Path:
+    """By the lock that this grader holds: the folder has the name of its file."""
+    held = {line.split()[5].rpartition(":")[2]
+            for line in Path("/proc/locks").read_text().splitlines()
+            if line.split()[1] == "FLOCK" and line.split()[4] == str(proc.pid)}
+    found = []
+    for locks in Path("/tmp").glob(f"ipc-lab-kit-{os.geteuid()}*/.locks"):
+        with contextlib.suppress(FileNotFoundError):  # the last run of it has ended
+            found += [locks.parent / entry.name for entry in os.scandir(locks)
+                      if str(entry.inode()) in held]
+    [folder] = found
+    return folder
 
 
 def is_alive(pid: int) -> bool:

@@ -1314,7 +1314,7 @@ TEST(put_get, put_refuses_what_is_too_long_or_too_urgent)
     s = start_put(name, job, 1, 32768, -1);
     finish(s);
     expect_error(s, "put", EINVAL);
-    s = start_put(name, job, 1, 1, -2);
+    s = start_put(name, job, 1, 1, BELOW_FOR_EVER_MS);
     finish(s);
     expect_error(s, "put", EINVAL);
     expect_jobs(q, 0);

@@ -347,8 +347,8 @@ TEST(local, a_client_gives_up_at_the_deadline)
         expect_error(s, "connect", ECONNREFUSED);
         expect_nothing_left(s);
     }
-    struct subject *s =
-        START(connect_unix, STR("path", path), INT("deadline", -2));
+    struct subject *s = START(connect_unix, STR("path", path),
+                              INT("deadline", BELOW_FOR_EVER_MS));
     finish(s);
     expect_error(s, "connect", EINVAL);
 }
@@ -609,7 +609,7 @@ TEST(tcp, a_client_gives_up)
         expect_error(s, "connect", ECONNREFUSED);
         expect_nothing_left(s);
     }
-    struct subject *s = START_CONNECT("127.0.0.1", port, -2);
+    struct subject *s = START_CONNECT("127.0.0.1", port, BELOW_FOR_EVER_MS);
     finish(s);
     expect_error(s, "connect", EINVAL);
 }
@@ -981,7 +981,7 @@ TEST(msg, a_wait_ends_at_the_deadline)
     expect_error(s, "recv 2", ETIMEDOUT);
     p = new_pair();
     put_msg(p.judge, "there", 5);
-    s = START_RECV(p, 1, 100, -2, NOTHING);
+    s = START_RECV(p, 1, 100, BELOW_FOR_EVER_MS, NOTHING);
     finish(s);
     expect_error(s, "recv 1", EINVAL);
 }
@@ -1829,7 +1829,7 @@ TEST(rpc, other_replies_do_not_put_the_deadline_off)
     finish(s);
     expect_error(s, "call", ETIMEDOUT);
     p = new_pair();
-    s = START_CALL(call, p, 7, "x", 1, 60, -2);
+    s = START_CALL(call, p, 7, "x", 1, 60, BELOW_FOR_EVER_MS);
     finish(s);
     expect_error(s, "call", EINVAL);
 }

@@ -855,7 +855,7 @@ TEST(board, numbers_that_make_no_sense_are_refused)
 
     finish(s);
     expect_error(s, "join", EINVAL);
-    s = START_JOIN(name, 2, 0, -2, NOTHING);
+    s = START_JOIN(name, 2, 0, BELOW_FOR_EVER_MS, NOTHING);
     finish(s);
     expect_error(s, "join", EINVAL);
     EXPECT(name_is_gone(name), "nothing made", "there is a region");
@@ -1219,12 +1219,12 @@ TEST(ring, deadlines_are_on_the_monotonic_clock)
 TEST(ring, deadlines_below_for_ever_are_refused)
 {
     struct ring *r = new_ring(1);
-    struct subject *s = START_PUT(r, 1, 1, 1, -2, NOTHING);
+    struct subject *s = START_PUT(r, 1, 1, 1, BELOW_FOR_EVER_MS, NOTHING);
 
     finish(s);
     expect_error(s, "put 1", EINVAL);
     put_now(r, 1, 1);
-    s = START_GET(r, 1, -2, NOTHING);
+    s = START_GET(r, 1, BELOW_FOR_EVER_MS, NOTHING);
     finish(s);
     expect_error(s, "get 1", EINVAL);
     get_now(r, 1, 1);

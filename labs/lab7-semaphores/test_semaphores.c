@@ -296,7 +296,7 @@ TEST(binsem, deadlines_are_on_the_monotonic_clock)
 TEST(binsem, deadlines_below_for_ever_are_refused)
 {
     struct named n = new_semaphore(1);
-    struct subject *s = START_LOCK(n, -2, NOTHING);
+    struct subject *s = START_LOCK(n, BELOW_FOR_EVER_MS, NOTHING);
 
     finish(s);
     expect_error(s, "lock", EINVAL);
@@ -815,7 +815,7 @@ TEST(svsem, wait_gives_up_at_the_deadline)
         expect_error(s, "wait", ETIMEDOUT);
         end(s);
     }
-    struct subject *s = START_WAIT(id, -2, NOTHING);
+    struct subject *s = START_WAIT(id, BELOW_FOR_EVER_MS, NOTHING);
     await(s, "wait");
     expect_error(s, "wait", EINVAL);
     end(s);
@@ -1318,19 +1318,19 @@ TEST(slots, put_and_get_give_up_at_the_deadline)
     struct slots *q = new_slots(1);
     struct slot_item behind;
 
-    for (int ms = -2; ms <= 40; ms += ms == -2 ? 2 : 40) {
+    for (int ms = BELOW_FOR_EVER_MS; ms <= 40; ms += ms < 0 ? -ms : 40) {
         struct subject *s = START_GET(q, 1, ms, NOTHING);
         finish(s);
-        expect_error(s, "get 1", ms == -2 ? EINVAL : ETIMEDOUT);
+        expect_error(s, "get 1", ms < 0 ? EINVAL : ETIMEDOUT);
         got_copy(s, "behind", &behind, sizeof(behind));
         EXPECT(behind.number == 0x5a5a5a5au, "*item as it was on failure",
                "it was written");
     }
     put_now(q, 1, 1);
-    for (int ms = -2; ms <= 40; ms += ms == -2 ? 2 : 40) {
+    for (int ms = BELOW_FOR_EVER_MS; ms <= 40; ms += ms < 0 ? -ms : 40) {
         struct subject *s = START_PUT(q, 1, 2, 1, ms, NOTHING);
         finish(s);
-        expect_error(s, "put 1", ms == -2 ? EINVAL : ETIMEDOUT);
+        expect_error(s, "put 1", ms < 0 ? EINVAL : ETIMEDOUT);
     }
     get_now(q, 1, 1);
     put_now(q, 3, 1);
@@ -2318,10 +2318,10 @@ TEST(meet, who_gave_up_is_not_here)
 {
     struct rendezvous *r = new_place();
 
-    for (int ms = -2; ms <= 40; ms += ms == -2 ? 2 : 40) {
+    for (int ms = BELOW_FOR_EVER_MS; ms <= 40; ms += ms < 0 ? -ms : 40) {
         struct subject *a = START_MEET(r, ms, NOTHING);
         finish(a);
-        expect_error(a, "meet 1", ms == -2 ? EINVAL : ETIMEDOUT);
+        expect_error(a, "meet 1", ms < 0 ? EINVAL : ETIMEDOUT);
     }
     struct subject *b = START_MEET(r, -1, NOTHING);
     await_asleep(b);

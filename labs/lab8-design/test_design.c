@@ -822,7 +822,7 @@ TEST(pool, acquire_gives_up_at_the_deadline)
         finish(s);
         expect_step_error(s, 1, ETIMEDOUT);
     }
-    struct subject *s = START_POOL(name, "a r0 a", -2, 0);
+    struct subject *s = START_POOL(name, "a r0 a", BELOW_FOR_EVER_MS, 0);
     finish(s);
     expect_step_error(s, 1, EINVAL);
     expect_step(s, 2, 0);
@@ -1456,10 +1456,10 @@ TEST_WITHIN(rounds, one_that_is_too_large_is_dropped_whole, WITHIN)
 
 TEST_WITHIN(rounds, who_waits_gives_up_at_the_deadline, WITHIN)
 {
-    for (int ms = -2; ms <= 60; ms += ms == -2 ? 2 : 60) {
+    for (int ms = BELOW_FOR_EVER_MS; ms <= 60; ms += ms < 0 ? -ms : 60) {
         void *r = new_rounds(1);
         char data[2 * SLOT] = {0};
-        int err = ms == -2 ? EINVAL : ETIMEDOUT;
+        int err = ms < 0 ? EINVAL : ETIMEDOUT;
         struct subject *v = new_receiver(r, 4000, 1, ms);
 
         let_go(v, "recv");
@@ -1859,22 +1859,22 @@ TEST_WITHIN(ring, who_waits_for_a_slot_gives_up_at_the_deadline, WITHIN)
 {
     void *q = new_ring(1, 100);
 
-    for (int ms = -2; ms <= 40; ms += ms == -2 ? 2 : 40)
+    for (int ms = BELOW_FOR_EVER_MS; ms <= 40; ms += ms < 0 ? -ms : 40)
         for (int map = 0; map <= 1; map++) {
             struct subject *s =
                 START_RING(consume, q, 100, 0, 1, map, ms, NOTHING);
             finish(s);
             expect_error(s, map == 1 ? "peek" : "get 1",
-                         ms == -2 ? EINVAL : ETIMEDOUT);
+                         ms < 0 ? EINVAL : ETIMEDOUT);
         }
     produce_now(q, 100, 1, 1, 0);
-    for (int ms = -2; ms <= 40; ms += ms == -2 ? 2 : 40)
+    for (int ms = BELOW_FOR_EVER_MS; ms <= 40; ms += ms < 0 ? -ms : 40)
         for (int map = 0; map <= 1; map++) {
             struct subject *s =
                 START_RING(produce, q, 100, 0, 1, map, ms, NOTHING);
             finish(s);
             expect_error(s, map == 1 ? "reserve" : "put 1",
-                         ms == -2 ? EINVAL : ETIMEDOUT);
+                         ms < 0 ? EINVAL : ETIMEDOUT);
         }
     consume_now(q, 100, 1, 1, 0);
 }
