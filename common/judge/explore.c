@@ -31,7 +31,7 @@ enum {
     SPOTS = 1 << 13, /* a power of 2 */
     KNOWN = 64,
     COSTS = 8,
-    STATES = 1 << 16, /* a power of 2 */
+    STATES = 1 << 16, /* that are remembered */
     MOST_SCHEDULES = 20000,
     CELL_BYTES = 8,
     SHOWN_STEPS = 40,
@@ -71,8 +71,8 @@ static struct exploring {
     const struct exploration *is;
     struct stack stacks[COSTS]; /* by what a plan costs */
     struct spot *spots;
-    struct state *states;
-    size_t nstates;
+    struct state *states; /* at most half of the places are used */
+    size_t nstates, room;
     bool grown;       /* something asked about has turned out to be shared */
     struct plan plan; /* that runs now */
     uint64_t known[KNOWN][2];
@@ -231,26 +231,58 @@ static void add_to_trace(const struct step *s, bool ends)
         trace.ends = mix(trace.sum, 3);
 }
 
+/* Its place, or an unused one. */
+static struct state *state_at(uint64_t hash)
+{
+    size_t at = hash >> 40;
+
+    while (x.states[at % x.room].hash != 0 &&
+           x.states[at % x.room].hash != hash)
+        at++;
+    return &x.states[at % x.room];
+}
+
+/* Small at first: a page that is touched costs more than a step. */
+static void grow_states(void)
+{
+    struct state *old = x.states;
+    size_t n = x.room;
+
+    x.room = n > 0 ? n * 2 : 512;
+    x.states = calloc(x.room, sizeof(*x.states));
+    REQUIRE(x.states != NULL);
+    for (size_t i = 0; i < n; i++)
+        if (old[i].hash != 0)
+            *state_at(old[i].hash) = old[i];
+    free(old);
+}
+
+static void forget_states(void)
+{
+    free(x.states);
+    x.states = NULL;
+    x.nstates = x.room = 0;
+}
+
 /* Has this state been met, with `role` to go on, at no more preemptions?  If
  * not, now it has. */
 static bool is_known(const struct step *s, int role, unsigned preemptions)
 {
     uint64_t hash = mix(mix(trace.sum, s->ready), (uint64_t)role) | 1;
+    struct state *k;
 
     if (x.buffered)
         return false; /* when a buffer is written out is no step */
-    for (size_t at = hash >> 40;; at++) {
-        struct state *k = &x.states[at % STATES];
-
-        if (k->hash == hash && k->preemptions <= preemptions)
-            return true;
-        if (k->hash == 0 && ++x.nstates > STATES / 2)
-            return false;
-        if (k->hash == 0 || k->hash == hash) {
-            *k = (struct state){hash, (uint8_t)preemptions};
-            return false;
-        }
-    }
+    if (x.nstates == x.room / 2)
+        grow_states();
+    k = state_at(hash);
+    if (k->hash == hash && k->preemptions <= preemptions)
+        return true;
+    if (k->hash == 0 && x.nstates == STATES)
+        return false;
+    x.nstates += k->hash == 0;
+    *k = (struct state){hash, (uint8_t)preemptions};
+    return false;
 }
 
 /* ---- one schedule --------------------------------------------------------- */
@@ -482,9 +514,7 @@ static void explore_all(void)
     for (unsigned cost = 0; cost < COSTS; cost++)
         x.stacks[cost].n = 0;
     x.grown = false;
-    if (x.nstates > 0)
-        memset(x.states, 0, STATES * sizeof(*x.states));
-    x.nstates = 0;
+    forget_states();
     push(none);
     while (pop(&p)) {
         struct schedule *s = schedule();
@@ -526,7 +556,9 @@ static void explore_mode(bool buffered)
     unsigned before = test.schedules;
 
     x.buffered = buffered;
-    memset(x.spots, 0, SPOTS * sizeof(*x.spots));
+    free(x.spots);
+    x.spots = calloc(SPOTS, sizeof(*x.spots));
+    REQUIRE(x.spots != NULL);
     do {
         test.schedules = before;
         explore_all();
@@ -539,7 +571,7 @@ void explore_forget(void)
     for (unsigned cost = 0; cost < COSTS; cost++)
         free(x.stacks[cost].plans);
     free(x.spots);
-    free(x.states);
+    forget_states();
     x = (struct exploring){.subject = NULL};
 }
 
@@ -613,9 +645,6 @@ void(explore)(struct subject *s, const struct exploration *e)
 {
     explore_forget();
     x = (struct exploring){.subject = s, .is = e};
-    x.spots = calloc(SPOTS, sizeof(*x.spots));
-    x.states = calloc(STATES, sizeof(*x.states));
-    REQUIRE(x.spots != NULL && x.states != NULL);
     wait_until(s, is_prepared, NULL, NULL, false, "the scenario begins");
     if (options.schedule != NULL) {
         if (options.debug)

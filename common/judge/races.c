@@ -17,7 +17,7 @@
 
 enum {
     TASKS = 48,
-    OBJECTS = 1 << 14, /* places in the tables, powers of 2 */
+    OBJECTS = 1 << 14, /* places in the tables at most, powers of 2 */
     CELLS = 1 << 18,
     PAST_ACCESSES = 8,
     CELL_BYTES = 8
@@ -68,6 +68,7 @@ struct reading {
     struct object *objects;
     struct cell *cells;
     size_t nobjects, ncells;
+    size_t object_places, cell_places;
     const struct event *first, *second; /* the race found */
     const char *why;                    /* which order is too weak, or NULL */
 };
@@ -114,12 +115,12 @@ static size_t hash(uint64_t a, uint64_t b, uint64_t c, size_t places)
 /* A table is never more than 3/4 full: the search ends soon. */
 static struct object *object_of(struct reading *r, const struct event *e)
 {
-    size_t at = hash(e->space, e->object, e->offset, OBJECTS);
+    size_t at = hash(e->space, e->object, e->offset, r->object_places);
     struct object *o = &r->objects[at];
 
     while (o->used && (o->space != e->space || o->object != e->object ||
                        o->offset != e->offset))
-        o = &r->objects[++at & (OBJECTS - 1)];
+        o = &r->objects[++at & (r->object_places - 1)];
     if (!o->used) {
         if (r->nobjects++ == OBJECTS / 4 * 3)
             fail_full("locks and atomic variables");
@@ -135,12 +136,12 @@ static struct object *object_of(struct reading *r, const struct event *e)
 static struct cell *cell_of(struct reading *r, const struct event *e,
                             uint64_t number)
 {
-    size_t at = hash(e->space, e->object, number, CELLS);
+    size_t at = hash(e->space, e->object, number, r->cell_places);
     struct cell *c = &r->cells[at];
 
     while (c->used && (c->space != e->space || c->object != e->object ||
                        c->number != number))
-        c = &r->cells[++at & (CELLS - 1)];
+        c = &r->cells[++at & (r->cell_places - 1)];
     if (!c->used) {
         if (r->ncells++ == CELLS / 4 * 3)
             fail_full("bytes of shared memory in use");
@@ -506,12 +507,27 @@ static size_t copy_events(struct reading *r)
     return copied;
 }
 
+/* Places for so many things: a small list is read in small tables, as a page
+ * that is touched for the first time costs more than an event. */
+static size_t places_for(size_t things, size_t most)
+{
+    size_t places = 64;
+
+    while (places < most && places / 2 < things)
+        places *= 2;
+    return places;
+}
+
 static void read_list(struct reading *r)
 {
-    size_t n = copy_events(r);
+    size_t n = copy_events(r), cells = 0;
 
-    r->objects = calloc(OBJECTS, sizeof(*r->objects));
-    r->cells = calloc(CELLS, sizeof(*r->cells));
+    for (size_t i = 0; i < n && cells < CELLS; i++)
+        cells += r->list[i].size_bytes / CELL_BYTES + 2;
+    r->object_places = places_for(n, OBJECTS);
+    r->cell_places = places_for(cells, CELLS);
+    r->objects = calloc(r->object_places, sizeof(*r->objects));
+    r->cells = calloc(r->cell_places, sizeof(*r->cells));
     REQUIRE(r->objects != NULL && r->cells != NULL);
     for (size_t i = 0; i < n && r->second == NULL; i++)
         read_event(r, &r->list[i]);
