@@ -24,10 +24,9 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define ENV_CONTROL "KIT_CONTROL" /* descriptor of the control socket */
-#define ENV_SUBJECT "KIT_SUBJECT" /* path of the subject program */
-/* Set under Valgrind, which explains a crash itself. */
-#define ENV_NO_CRASH_RECORD "KIT_NO_CRASH_RECORD"
+#define ENV_CONTROL  "KIT_CONTROL"  /* descriptor of the control socket */
+#define ENV_SUBJECT  "KIT_SUBJECT"  /* path of the subject program */
+#define ENV_VALGRIND "KIT_VALGRIND" /* set under Valgrind */
 
 enum {
     NAME_BYTES = 32,     /* a name, with its null byte */

@@ -29,11 +29,12 @@ from grader.sandbox import (
 
 # No checks of Valgrind by itself, and no calls into libc to free what is its own
 # (nobody is shown what can still be reached): a third of the time of a scenario.
+# Records of 64 threads, which each fork writes anew, and not of 500: a tenth.
 VALGRIND = ("valgrind", "-q", "--sanity-level=0", "--run-libc-freeres=no",
             "--run-cxx-freeres=no", "--leak-check=full",
             "--show-leak-kinds=definite,indirect,possible",
             "--errors-for-leak-kinds=definite,indirect,possible",
-            "--child-silent-after-fork=no", "--num-callers=30",
+            "--child-silent-after-fork=no", "--num-callers=30", "--max-threads=64",
             "--fullpath-after=", "--vgdb=no", "--xml=yes")
 # A judge that code of the same user kills, without namespaces, is run again
 # for the other tests, as long as this lasts.

@@ -55,7 +55,7 @@ static void exec_subject(int control)
     setenv(ENV_CONTROL, number, 1);
     setenv(ENV_SUBJECT, path != NULL ? path : "", 1);
     if (options.valgrind)
-        setenv(ENV_NO_CRASH_RECORD, "1", 1);
+        setenv(ENV_VALGRIND, "1", 1);
     setrlimit(RLIMIT_CORE, &none);
     signal(SIGPIPE, SIG_DFL);
     execvp(options.command[0], options.command);

@@ -328,7 +328,7 @@ static void fresh_signals(void)
         signal(sig, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    if (getenv(ENV_NO_CRASH_RECORD) == NULL)
+    if (getenv(ENV_VALGRIND) == NULL) /* which explains a crash itself */
         catch_crashes();
 }
 
@@ -352,7 +352,7 @@ static __attribute__((noinline)) void scrub_stack(void)
     explicit_bzero(dead, sizeof(dead));
 }
 
-void scenario_main(const struct request *req, const int *fds)
+static void perform(const struct request *req, const int *fds)
 {
     const struct kit_scenario *s = find_scenario(req->scenario, false);
 
@@ -374,7 +374,85 @@ void scenario_main(const struct request *req, const int *fds)
     fflush(NULL);
     send_record((struct record){.kind = RECORD_DONE}, "", "", NULL);
     wait_for(GATE_END);
+}
+
+void scenario_main(const struct request *req, const int *fds)
+{
+    perform(req, fds);
     _exit(0);
+}
+
+/* ---- rehearsal -------------------------------------------------------- */
+
+int shim_close(int fd);
+
+SCENARIO(rehearsal)
+{
+    tell_int("number", given_int("number"));
+    tell_str("text", "");
+    CALL("closed", shim_close(dup(STDOUT_FILENO)));
+}
+
+static int memory_file(const void *start, size_t start_bytes, size_t size_bytes)
+{
+    int fd = memfd_create("kit-rehearsal", MFD_CLOEXEC);
+
+    if (fd == -1 || ftruncate(fd, (off_t)size_bytes) == -1 ||
+        pwrite(fd, start, start_bytes, 0) != (ssize_t)start_bytes)
+        _exit(3);
+    return fd;
+}
+
+static void forget_rehearsal(void)
+{
+    munmap(scenario_state.area, sizeof(struct area));
+    munmap((void *)(uintptr_t)scenario_state.parcel,
+           scenario_state.parcel_bytes);
+    munmap(scenario_state.made, sizeof(struct made));
+    munmap(scenario_state.witness, sizeof(struct witness));
+    close(scenario_state.channel);
+    close(scenario_state.journal);
+    scenario_state = (struct scenario_state){.number = 0};
+}
+
+void scenario_rehearse(int control)
+{
+    /* how an area begins */
+    static const struct {
+        unsigned open;
+        char gates[2][NAME_BYTES];
+    } start = {2, {GATE_RUN, GATE_END}};
+    static const struct parcel_item item = {.name = "number", .kind = 'i'};
+    static const struct request req = {
+        .scenario = "rehearsal", .dir = ".", .parcel_bytes = sizeof(item)};
+    static const int ours[] = {STDOUT_FILENO, STDERR_FILENO};
+    int kept[2], control_kept, ends[2], heard;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1)
+        _exit(3);
+    heard = keep_high(ends[1]); /* nobody reads what is told */
+    control_kept = keep_high(control);
+    for (int i = 0; i < 2; i++)
+        kept[i] = fcntl(ours[i], F_DUPFD_CLOEXEC, FIRST_KIT_FD);
+
+    int fds[FIXED_FDS] = {
+        ends[0],
+        memory_file(&start, sizeof(start), sizeof(struct area)),
+        memory_file(&item, sizeof(item), sizeof(item)),
+        open("/dev/null", O_WRONLY | O_CLOEXEC),
+        memory_file("", 0, sizeof(struct made)),
+        memory_file("", 0, sizeof(struct witness)),
+        open("/dev/null", O_WRONLY | O_CLOEXEC),
+    };
+    perform(&req, fds);
+    forget_rehearsal();
+    close(heard);
+    dup2(control_kept, control);
+    close(control_kept);
+    for (int i = 0; i < 2; i++) {
+        dup2(kept[i], ours[i]);
+        close(kept[i]);
+    }
 }
 
 /* ---- tools ------------------------------------------------------------ */

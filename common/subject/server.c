@@ -145,5 +145,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: started by the judge only: use make\n", argv[0]);
         return 2;
     }
+    if (getenv(ENV_VALGRIND) != NULL)
+        scenario_rehearse(atoi(control));
     serve(atoi(control));
 }

@@ -25,6 +25,11 @@ extern struct scenario_state scenario_state;
  * nfds handed over ones), and ends the process. */
 _Noreturn void scenario_main(const struct request *req, const int *fds);
 
+/* Goes once through what each scenario does, in the fork server itself, and
+ * leaves it as it was, with `control` open.  Valgrind translates code when it
+ * is met first: what the server has met, its children have translated. */
+void scenario_rehearse(int control);
+
 /* ---- shared memory and synchronization (witness.c) ---- */
 
 void witness_start(void);
