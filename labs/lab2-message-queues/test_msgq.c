@@ -1270,7 +1270,8 @@ HELPER struct subject *start_get(const char *name, size_t cap, int deadline)
                  INT("deadline", deadline));
 }
 
-/* It waited at least so long. */
+/* It waited at least so long.  Asked twice, where that is all: one that gives
+ * up at once, and is kept from the processor meanwhile, looks as if it had. */
 HELPER void expect_waited(struct subject *s, long long ms)
 {
     EXPECT(got_int(s, "took") >= ms - 1,
@@ -1460,10 +1461,13 @@ TEST(put_get, put_gives_up_at_the_deadline)
     mqd_t q = make_jobq(&name, 1, JOB);
 
     REQUIRE(mq_send(q, "full", 4, 1) == 0);
-    struct subject *s = start_put(name, "more", 4, 9, 60);
-    finish(s);
-    expect_error(s, "put", ETIMEDOUT);
-    expect_waited(s, 60);
+    for (int i = 0; i < 2; i++) {
+        struct subject *s = start_put(name, "more", 4, 9, 60);
+
+        finish(s);
+        expect_error(s, "put", ETIMEDOUT);
+        expect_waited(s, 60);
+    }
     expect_jobs(q, 1);
     mq_close(q);
 }
@@ -1472,11 +1476,14 @@ TEST(put_get, get_gives_up_at_the_deadline)
 {
     const char *name;
     mqd_t q = make_jobq(&name, 1, JOB);
-    struct subject *s = start_get(name, JOB, 60);
 
-    finish(s);
-    expect_error(s, "get", ETIMEDOUT);
-    expect_waited(s, 60);
+    for (int i = 0; i < 2; i++) {
+        struct subject *s = start_get(name, JOB, 60);
+
+        finish(s);
+        expect_error(s, "get", ETIMEDOUT);
+        expect_waited(s, 60);
+    }
     mq_close(q);
 }
 
