@@ -4,8 +4,7 @@
  * Four things connect them, and nothing else does:
  *  - the control socket (SOCK_SEQPACKET, one a subject program): the judge
  *    sends a request, with descriptors, for each scenario to start; the fork
- *    server answers with the pid of the new process and, later, its wait
- *    status;
+ *    server answers with the pid of its process and, later, its wait status;
  *  - the channel (SOCK_SEQPACKET, one a scenario): records from the
  *    scenario's processes to the judge, one packet each, so that records of
  *    several processes never mix;
@@ -45,7 +44,8 @@ enum {
     LOGGED_ARGS = 6,
     MADE_OBJECTS = 4096,
     WITNESSED_EVENTS = 1 << 17,
-    CHOICES = 12, /* in a schedule */
+    MOST_WORKERS = 16, /* processes that wait for another scenario */
+    CHOICES = 12,      /* in a schedule */
     STEPS = 1500
 };
 
@@ -64,6 +64,7 @@ struct answer {
     int32_t pid;     /* -1: fork failed, status is errno */
     int32_t status;
     uint32_t number; /* the request's, where started is 1 */
+    uint32_t idle;   /* 1: its scenario has ended, and it waits for another */
 };
 
 /*
@@ -106,6 +107,8 @@ struct record {
 
 #define GATE_RUN "kit:run"
 #define GATE_END "kit:end"
+/* Open before GATE_END: nothing is left, another scenario may follow. */
+#define GATE_AGAIN "kit:again"
 
 /* Written by the judge before the start; `seen` counts in the subject. */
 struct fault {

@@ -115,7 +115,6 @@ struct subject {
     bool ready, done, ended;
     int status; /* wait status, once ended */
     bool inspected;
-    unsigned left;     /* things left by this scenario */
     struct table *fds; /* before the scenario ran */
     struct table *maps;
 };
@@ -187,7 +186,7 @@ struct process {
 };
 
 /* All processes of the subject: every descendant of the judge but the fork
- * server and the judge's own helpers.  Returns how many; *list is to be
+ * server, its idle workers and the judge's own helpers.  Returns how many; *list is to be
  * freed. */
 size_t processes_list(struct process **list);
 char process_state(pid_t pid); /* '?': there is none */
@@ -255,8 +254,8 @@ unsigned leftovers_of(struct subject *s);
  * them if told to, and returns how many there are. */
 unsigned leftovers_objects(bool remove);
 
-/* Ends every process of the subject but the fork server: stops all, then
- * kills all.  Strays are charged if told to. */
+/* Ends every process of the subject (see processes_list): stops all, then kills
+ * all.  Strays are charged if told to. */
 void processes_end_all(bool charge);
 
 #endif

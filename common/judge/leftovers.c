@@ -183,13 +183,15 @@ static unsigned charge_new(const char *kind, const struct table *before,
     unsigned count = 0;
 
     for (size_t i = 0; i < after->n; i++)
-        if (!table_has(before, after->lines[i]))
-            count += leftovers_charge(kind, after->lines[i]);
+        if (!table_has(before, after->lines[i])) {
+            leftovers_charge(kind, after->lines[i]);
+            count++;
+        }
     table_free(after);
     return count;
 }
 
-static unsigned charge_process(const struct process *p)
+static void charge_process(const struct process *p)
 {
     char line[200];
 
@@ -201,7 +203,7 @@ static unsigned charge_process(const struct process *p)
         snprintf(line, sizeof(line),
                  "process %d: it still runs after the function has returned",
                  (int)p->pid);
-    return leftovers_charge(p->state == 'Z' ? "zombie" : "process", line);
+    leftovers_charge(p->state == 'Z' ? "zombie" : "process", line);
 }
 
 static unsigned charge_children(struct subject *s)
@@ -212,8 +214,10 @@ static unsigned charge_children(struct subject *s)
 
     for (size_t i = 0; i < n; i++)
         if (list[i].pid != s->pid &&
-            process_is_below(list, n, list[i].pid, s->pid))
-            count += charge_process(&list[i]);
+            process_is_below(list, n, list[i].pid, s->pid)) {
+            charge_process(&list[i]);
+            count++;
+        }
     free(list);
     return count;
 }
@@ -537,8 +541,11 @@ static void kill_all(void)
 void processes_end_all(bool charge)
 {
     struct process *list;
-    size_t n = processes_list(&list);
     struct timespec nap = {.tv_nsec = 1000000};
+
+    server_check_workers();
+
+    size_t n = processes_list(&list);
 
     if (charge)
         charge_strays(list, n);

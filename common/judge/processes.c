@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 
 #include "calls.h"
+#include "server.h"
 
 static pid_t helper;
 
@@ -142,7 +143,8 @@ size_t processes_list(struct process **list)
     for (size_t i = 0; i < n; i++) {
         pid_t pid = all[i].pid;
 
-        if (pid == getpid() || pid == server_pid() || pid == helper)
+        if (pid == getpid() || pid == server_pid() || pid == helper ||
+            server_has_idle(pid))
             continue;
         if (descends(all, n, pid, getpid()) &&
             (helper == 0 || !descends(all, n, pid, helper)))

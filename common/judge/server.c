@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "../requests.h"
 #include "server.h"
 
 static struct {
@@ -19,6 +20,8 @@ static struct {
     int output; /* memfd: what is printed before main() */
     unsigned failed_starts;
     char why[400]; /* of the last failed start */
+    pid_t idle[MOST_WORKERS];
+    size_t nidle;
 } server = {.control = -1, .output = -1};
 
 pid_t server_pid(void)
@@ -104,6 +107,7 @@ void server_has_ended(int status)
     close(server.control);
     server.control = -1;
     server.pid = 0;
+    server.nidle = 0; /* they see it, and end */
 }
 
 void server_stop(void)
@@ -116,6 +120,7 @@ void server_stop(void)
     close(server.control);
     server.control = -1;
     server.pid = 0;
+    server.nidle = 0; /* they see it, and end */
 }
 
 static _Noreturn void fail_start(void)
@@ -151,23 +156,34 @@ void server_need(void)
 
 bool server_send(const struct request *req, const int *fds, size_t nfds)
 {
-    union {
-        char bytes[CMSG_SPACE((FIXED_FDS + PARCEL_FDS) * sizeof(int))];
-        struct cmsghdr align;
-    } room;
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)req,
-                        .iov_len = sizeof(*req)};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = room.bytes,
-                         .msg_controllen = CMSG_SPACE(nfds * sizeof(int))};
-    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+    return request_send(server.control, req, fds, nfds);
+}
 
-    memset(&room, 0, sizeof(room));
-    cmsg->cmsg_level = SOL_SOCKET;
-    cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(nfds * sizeof(int));
-    memcpy(CMSG_DATA(cmsg), fds, nfds * sizeof(int));
-    return sendmsg(server.control, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) ==
-           sizeof(*req);
+/* ---- workers --------------------------------------------------------------- */
+
+void server_note_worker(pid_t pid, bool idle)
+{
+    size_t i = 0;
+
+    while (i < server.nidle && server.idle[i] != pid)
+        i++;
+    if (i < server.nidle && !idle)
+        server.idle[i] = server.idle[--server.nidle];
+    else if (i == server.nidle && idle && i < MOST_WORKERS)
+        server.idle[server.nidle++] = pid;
+}
+
+bool server_has_idle(pid_t pid)
+{
+    for (size_t i = 0; i < server.nidle; i++)
+        if (server.idle[i] == pid)
+            return true;
+    return false;
+}
+
+void server_check_workers(void)
+{
+    for (size_t i = server.nidle; i-- > 0;)
+        if (process_state(server.idle[i]) != 'S')
+            server_note_worker(server.idle[i], false);
 }

@@ -16,6 +16,17 @@ void server_started(void);
 bool server_send(const struct request *req, const int *fds, size_t nfds);
 int server_control(void); /* -1: not running */
 void server_has_ended(int status);
+
+/*
+ * A worker, a process that has left nothing of its scenario, is idle until it
+ * gets the next one (under Valgrind only; subject/server.c).  It is then none of
+ * the subject's processes.
+ */
+void server_note_worker(pid_t pid, bool idle);
+bool server_has_idle(pid_t pid);
+/* Those that do not sleep are not what they say, and count again. */
+void server_check_workers(void);
+
 const char *server_why(void);
 
 #endif

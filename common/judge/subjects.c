@@ -189,6 +189,7 @@ static void receive_answers(void)
 
     while (server_control() != -1 &&
            recv(server_control(), &a, sizeof(a), MSG_DONTWAIT) == sizeof(a)) {
+        server_note_worker(a.pid, a.started == 0 && a.idle != 0);
         if (a.started == 0) {
             process_has_ended(a.pid, a.status);
         } else if (test.subjects != NULL && test.subjects->pid == 0 &&
@@ -210,6 +211,7 @@ static void reap(void)
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         debug_ended(pid);
+        server_note_worker(pid, false);
         if (pid == server_pid())
             server_has_ended(status);
         else
@@ -545,8 +547,11 @@ static bool is_ended(struct subject *s, void *arg)
 
 static void let_end(struct subject *s)
 {
-    s->left = leftovers_of(s);
+    bool again = leftovers_of(s) == 0 && options.valgrind;
+
     s->inspected = true;
+    if (again)
+        open_gate(s, GATE_AGAIN);
     open_gate(s, GATE_END);
     wait_until(s, is_ended, NULL, NULL, true, "the process ends");
 }

@@ -3,6 +3,8 @@
  */
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
+#include <linux/close_range.h>
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -10,8 +12,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <valgrind/memcheck.h>
 
 #include "../kit.h"
+#include "../requests.h"
 #include "subject.h"
 
 extern const struct kit_scenario *const __start_kit_scenarios[];
@@ -196,9 +202,10 @@ static void *map_elsewhere(int fd, size_t size_bytes)
     return at;
 }
 
+static void *mapped[PARCEL_FDS]; /* what was shared, by index */
+
 void *given_shared(const char *name, size_t *size_bytes)
 {
-    static void *mapped[PARCEL_FDS];
     int64_t number = find_given(name, 'm')->number;
     int fd = scenario_state.shared_fds[number];
     struct stat st;
@@ -356,6 +363,7 @@ static void perform(const struct request *req, const int *fds)
 {
     const struct kit_scenario *s = find_scenario(req->scenario, false);
 
+    scenario_state.number = req->number;
     setsid();
     prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
     place_descriptors(req, fds);
@@ -376,9 +384,211 @@ static void perform(const struct request *req, const int *fds)
     wait_for(GATE_END);
 }
 
-void scenario_main(const struct request *req, const int *fds)
+/* ---- from one scenario to the next ------------------------------------ */
+
+/* How every process of the fork server begins. */
+static struct {
+    struct {
+        unsigned char *at, *copy;
+        size_t size_bytes;
+    } memory[2]; /* variables of the program, and of its thread */
+    struct rlimit limits[RLIM_NLIMITS];
+    mode_t mask;
+} begun;
+
+/* Of the program itself, which comes first: what it can write to, less what the
+ * dynamic linker has made read-only. */
+static int find_memory(struct dl_phdr_info *info, size_t size, void *arg)
 {
-    perform(req, fds);
+    uintptr_t from = 0, to = 0, read_only = 0;
+
+    (void)size;
+    (void)arg;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+        uintptr_t at = info->dlpi_addr + p->p_vaddr;
+
+        if (p->p_type == PT_LOAD && (p->p_flags & PF_W) != 0) {
+            from = at;
+            to = at + p->p_memsz;
+        } else if (p->p_type == PT_GNU_RELRO) {
+            read_only = at + p->p_memsz;
+        } else if (p->p_type == PT_TLS) {
+            begun.memory[1].at = info->dlpi_tls_data;
+            begun.memory[1].size_bytes = p->p_memsz;
+        }
+    }
+    if (read_only > from && read_only < to)
+        from = read_only;
+    begun.memory[0].at = (unsigned char *)from;
+    begun.memory[0].size_bytes = to - from;
+    return 1; /* no other object is of interest */
+}
+
+void scenario_prepare(void)
+{
+    dl_iterate_phdr(find_memory, NULL);
+    for (int i = 0; i < RLIM_NLIMITS; i++)
+        getrlimit(i, &begun.limits[i]);
+    begun.mask = umask(0);
+    umask(begun.mask);
+    for (int i = 0; i < 2; i++)
+        begun.memory[i].copy =
+            mmap(NULL, begun.memory[i].size_bytes + 1, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (int i = 0; i < 2; i++) {
+        if (begun.memory[i].copy == MAP_FAILED)
+            _exit(3);
+        memcpy(begun.memory[i].copy, begun.memory[i].at,
+               begun.memory[i].size_bytes);
+    }
+}
+
+/* Did the student's code make a call by which it matters that the process ends,
+ * or which process it is? */
+static bool has_called_for_its_end(void)
+{
+    static const char *const families[] = {"getpid", "fork", "exec"};
+    const struct area *a = scenario_state.area;
+    unsigned n = atomic_load(&a->ncalls);
+
+    for (unsigned i = 0; i < n && i < LOGGED_CALLS; i++)
+        for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++)
+            if (strncmp(a->calls[i].family, families[f], NAME_BYTES) == 0)
+                return true;
+    return n > LOGGED_CALLS || scenario_state.undo != 0;
+}
+
+static bool has_timers(void)
+{
+    struct itimerval t;
+
+    for (int which = ITIMER_REAL; which <= ITIMER_PROF; which++)
+        if (getitimer(which, &t) == -1 || t.it_value.tv_sec != 0 ||
+            t.it_value.tv_usec != 0)
+            return true;
+    return atomic_load(&scenario_state.area->timers) != 0;
+}
+
+static bool has_signals(void)
+{
+    sigset_t pending;
+
+    if (sigpending(&pending) == -1)
+        return true;
+    for (int sig = 1; sig < NSIG; sig++)
+        if (sigismember(&pending, sig) == 1)
+            return true;
+    return false;
+}
+
+static bool has_had_children(void)
+{
+    struct rusage used;
+
+    return waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD ||
+           getrusage(RUSAGE_CHILDREN, &used) == -1 || used.ru_maxrss != 0;
+}
+
+static bool has_threads(void)
+{
+    struct stat st;
+
+    return stat("/proc/self/task", &st) == -1 || st.st_nlink != 3;
+}
+
+/* Of robust mutexes that would have a dead owner (get_robust_list(2)). */
+static bool has_locks(void)
+{
+    struct list {
+        struct list *next;
+    } * head;
+    size_t size;
+
+    return syscall(SYS_get_robust_list, 0, &head, &size) == -1 ||
+           (head != NULL && head->next != head);
+}
+
+static bool has_changed_limits(void)
+{
+    struct rlimit limit;
+    mode_t mask = umask(begun.mask);
+
+    for (int i = 0; i < RLIM_NLIMITS; i++)
+        if (getrlimit(i, &limit) == -1 ||
+            limit.rlim_cur != begun.limits[i].rlim_cur ||
+            limit.rlim_max != begun.limits[i].rlim_max)
+            return true;
+    return mask != begun.mask;
+}
+
+static void forget_memory(void)
+{
+    munmap(scenario_state.area, sizeof(struct area));
+    munmap((void *)(uintptr_t)scenario_state.parcel,
+           scenario_state.parcel_bytes);
+    munmap(scenario_state.made, sizeof(struct made));
+    munmap(scenario_state.witness, sizeof(struct witness));
+    for (int i = 0; i < PARCEL_FDS; i++) {
+        struct stat st;
+
+        if (mapped[i] != NULL && fstat(scenario_state.shared_fds[i], &st) == 0)
+            munmap(mapped[i], (size_t)st.st_size);
+        if (scenario_state.shared_fds[i] > 0)
+            close(scenario_state.shared_fds[i]);
+    }
+    close(scenario_state.channel);
+    close(scenario_state.journal);
+}
+
+/* Blocks that were not freed: found when the process ends, as this scenario's. */
+static bool has_blocks(void)
+{
+    unsigned long lost = 0, perhaps = 0, kept = 0, suppressed = 0;
+
+    VALGRIND_DO_QUICK_LEAK_CHECK;
+    VALGRIND_COUNT_LEAK_BLOCKS(lost, perhaps, kept, suppressed);
+    return lost + perhaps + kept + suppressed != 0;
+}
+
+/*
+ * Makes the process as one that has just been forked, if the scenario has left
+ * nothing in it: the judge has found no descriptor, shared mapping or child,
+ * and there is nothing else by which the next one could differ.
+ */
+static bool begin_again(void)
+{
+    if (!gate_is_open(scenario_state.area,
+                      atomic_load(&scenario_state.area->gates_open),
+                      GATE_AGAIN) ||
+        VALGRIND_COUNT_ERRORS != 0 || has_called_for_its_end() ||
+        has_timers() || has_signals() || has_had_children() || has_threads() ||
+        has_locks() || has_changed_limits() || has_blocks())
+        return false;
+    close_range(FIRST_GIVEN_FD, LAST_LOW_FD, 0);
+    forget_memory();
+    for (int i = 0; i < 2; i++)
+        memcpy(begun.memory[i].at, begun.memory[i].copy,
+               begun.memory[i].size_bytes);
+    return true;
+}
+
+void scenario_main(const struct request *first, const int *first_fds, int next)
+{
+    struct request req = *first;
+    int fds[REQUEST_FDS];
+    size_t nfds;
+    pid_t me = getpid();
+
+    memcpy(fds, first_fds, (FIXED_FDS + req.nfds) * sizeof(fds[0]));
+    if (next != -1)
+        next = keep_high(next);
+    do {
+        perform(&req, fds);
+        if (next == -1 || getpid() != me || !begin_again())
+            break;
+    } while (write(next, "", 1) == 1 &&
+             request_receive(next, &req, fds, &nfds));
     _exit(0);
 }
 
@@ -401,18 +611,6 @@ static int memory_file(const void *start, size_t start_bytes, size_t size_bytes)
         pwrite(fd, start, start_bytes, 0) != (ssize_t)start_bytes)
         _exit(3);
     return fd;
-}
-
-static void forget_rehearsal(void)
-{
-    munmap(scenario_state.area, sizeof(struct area));
-    munmap((void *)(uintptr_t)scenario_state.parcel,
-           scenario_state.parcel_bytes);
-    munmap(scenario_state.made, sizeof(struct made));
-    munmap(scenario_state.witness, sizeof(struct witness));
-    close(scenario_state.channel);
-    close(scenario_state.journal);
-    scenario_state = (struct scenario_state){.number = 0};
 }
 
 void scenario_rehearse(int control)
@@ -442,7 +640,8 @@ void scenario_rehearse(int control)
         open("/dev/null", O_WRONLY | O_CLOEXEC),
     };
     perform(&req, fds);
-    forget_rehearsal();
+    forget_memory();
+    scenario_state = (struct scenario_state){.number = 0};
     close(heard);
     dup2(control_kept, control);
     close(control_kept);

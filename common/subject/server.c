@@ -4,6 +4,10 @@
  * The program is started once for a whole lab, natively or under Valgrind
  * (whose start takes a third of a second).  For each scenario the judge sends
  * a request, and the server forks: every scenario has a fresh process.
+ *
+ * Under Valgrind, where a process costs ten times what a scenario does in it,
+ * one that has left nothing of its scenario is a worker: it waits for the next
+ * one (scenario.c), and the server forks only when no worker is idle.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,41 +23,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../requests.h"
 #include "subject.h"
 
-enum { MOST_FDS = FIXED_FDS + PARCEL_FDS };
-
-/* Receives one request; fds[] gets its descriptors.  Returns false when the
- * judge has closed the socket. */
-static bool receive_request(int control, struct request *req, int *fds,
-                            size_t *nfds)
-{
-    union {
-        char bytes[CMSG_SPACE(MOST_FDS * sizeof(int))];
-        struct cmsghdr align;
-    } room;
-    struct iovec iov = {.iov_base = req, .iov_len = sizeof(*req)};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = room.bytes,
-                         .msg_controllen = sizeof(room.bytes)};
-    ssize_t got;
-
-    do
-        got = recvmsg(control, &msg, MSG_CMSG_CLOEXEC);
-    while (got == -1 && errno == EINTR);
-    if (got != sizeof(*req))
-        return false;
-
-    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-
-    *nfds = 0;
-    if (cmsg != NULL && cmsg->cmsg_type == SCM_RIGHTS) {
-        *nfds = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        memcpy(fds, CMSG_DATA(cmsg), *nfds * sizeof(int));
-    }
-    return *nfds == FIXED_FDS + req->nfds;
-}
+static struct worker {
+    pid_t pid; /* 0: there is none */
+    int socket;
+    bool idle;
+    char scenario[NAME_BYTES * 2]; /* its last one */
+} workers[MOST_WORKERS];
+static bool has_workers;
 
 static void answer(int control, struct answer a)
 {
@@ -61,23 +40,118 @@ static void answer(int control, struct answer a)
     (void)send(control, &a, sizeof(a), MSG_NOSIGNAL);
 }
 
-static void serve_request(int control, int children)
+/* ---- workers ---------------------------------------------------------- */
+
+/* An idle one; one that knows the scenario, whose code Valgrind has translated
+ * there, before others. */
+static struct worker *idle_worker(const char *scenario)
 {
-    struct request req;
-    int fds[MOST_FDS];
-    size_t nfds;
+    struct worker *found = NULL;
 
-    if (!receive_request(control, &req, fds, &nfds))
-        _exit(0);
+    for (struct worker *w = workers; w < workers + MOST_WORKERS; w++)
+        if (w->pid != 0 && w->idle &&
+            (found == NULL || strcmp(w->scenario, scenario) == 0))
+            found = w;
+    return found;
+}
 
-    scenario_state.number++;
+static struct worker *free_place(void)
+{
+    for (struct worker *w = workers; w < workers + MOST_WORKERS; w++)
+        if (has_workers && w->pid == 0)
+            return w;
+    return NULL;
+}
+
+static void forget_worker(pid_t pid)
+{
+    for (struct worker *w = workers; w < workers + MOST_WORKERS; w++)
+        if (w->pid == pid) {
+            close(w->socket);
+            *w = (struct worker){.pid = 0};
+        }
+}
+
+static void take(struct worker *w, pid_t pid, const struct request *req)
+{
+    w->pid = pid;
+    w->idle = false;
+    strcpy(w->scenario, req->scenario);
+}
+
+static bool give_to_worker(const struct request *req, const int *fds,
+                           size_t nfds, pid_t *pid)
+{
+    struct worker *w = idle_worker(req->scenario);
+
+    if (w == NULL || !request_send(w->socket, req, fds, nfds))
+        return false;
+    take(w, *pid = w->pid, req);
+    return true;
+}
+
+/* A worker has said that it is idle; one that says anything else, or has
+ * closed its socket, gets no more. */
+static void hear_worker(struct worker *w, int control)
+{
+    char word;
+
+    if (recv(w->socket, &word, 1, MSG_DONTWAIT) == 1 && !w->idle) {
+        w->idle = true;
+        answer(control, (struct answer){.pid = w->pid, .idle = 1});
+    } else {
+        forget_worker(w->pid);
+    }
+}
+
+/* ---- requests --------------------------------------------------------- */
+
+static pid_t start_process(const struct request *req, const int *fds,
+                           int children)
+{
+    struct worker *w = free_place();
+    int pair[2] = {-1, -1};
+
+    if (w != NULL &&
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == -1)
+        w = NULL;
 
     pid_t pid = fork();
 
     if (pid == 0) {
         close(children);
-        scenario_main(&req, fds); /* closes control as well: it is low */
+        for (struct worker *other = workers; other < workers + MOST_WORKERS;
+             other++)
+            if (other->pid != 0)
+                close(other->socket);
+        if (w != NULL)
+            close(pair[0]);
+        scenario_main(req, fds, pair[1]); /* closes control: it is low */
     }
+    if (w != NULL) {
+        close(pair[1]);
+        if (pid == -1) {
+            close(pair[0]);
+        } else {
+            w->socket = pair[0];
+            take(w, pid, req);
+        }
+    }
+    return pid;
+}
+
+static void serve_request(int control, int children)
+{
+    struct request req;
+    int fds[REQUEST_FDS];
+    size_t nfds;
+    pid_t pid;
+
+    if (!request_receive(control, &req, fds, &nfds))
+        _exit(0);
+    req.scenario[sizeof(req.scenario) - 1] = '\0';
+    if (!give_to_worker(&req, fds, nfds, &pid))
+        pid = start_process(&req, fds, children);
     answer(control, (struct answer){.started = 1,
                                     .pid = pid,
                                     .status = pid == -1 ? errno : 0,
@@ -93,8 +167,10 @@ static void report_ended_children(int control, int children)
     pid_t pid;
 
     (void)!read(children, &info, sizeof(info));
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        forget_worker(pid);
         answer(control, (struct answer){.pid = pid, .status = status});
+    }
 }
 
 /*
@@ -122,12 +198,22 @@ static void serve(int control)
     fill_low_descriptors();
 
     int children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
-    struct pollfd fds[] = {{.fd = control, .events = POLLIN},
-                           {.fd = children, .events = POLLIN}};
+    struct pollfd fds[2 + MOST_WORKERS] = {{.fd = control, .events = POLLIN},
+                                           {.fd = children, .events = POLLIN}};
 
     for (;;) {
-        if (poll(fds, 2, -1) == -1 && errno != EINTR)
-            _exit(1);
+        for (size_t i = 0; i < MOST_WORKERS; i++)
+            fds[2 + i] = (struct pollfd){
+                .fd = workers[i].pid != 0 ? workers[i].socket : -1,
+                .events = POLLIN};
+        if (poll(fds, 2 + MOST_WORKERS, -1) == -1) {
+            if (errno != EINTR)
+                _exit(1);
+            continue;
+        }
+        for (size_t i = 0; i < MOST_WORKERS; i++)
+            if (fds[2 + i].revents != 0)
+                hear_worker(&workers[i], control);
         if (fds[1].revents != 0)
             report_ended_children(control, children);
         if (fds[0].revents != 0)
@@ -145,7 +231,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: started by the judge only: use make\n", argv[0]);
         return 2;
     }
-    if (getenv(ENV_VALGRIND) != NULL)
+    has_workers = getenv(ENV_VALGRIND) != NULL;
+    if (has_workers) {
+        scenario_prepare();
         scenario_rehearse(atoi(control));
+    }
     serve(atoi(control));
 }

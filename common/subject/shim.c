@@ -185,9 +185,23 @@ const char *shim_stop(const char *name, const char *family, const int64_t *args,
     return p.gate;
 }
 
+/* What SEM_UNDO of semop(2) adds up to: 0, where nothing is left to undo. */
+static void note_undo(const int64_t *args)
+{
+    const struct sembuf *ops = (const void *)(intptr_t)args[1];
+
+    for (size_t i = 0; i < (size_t)args[2]; i++)
+        if ((ops[i].sem_flg & SEM_UNDO) != 0)
+            scenario_state.undo += (uint64_t)ops[i].sem_op *
+                                   mix((uint64_t)args[0], ops[i].sem_num);
+}
+
 static void leave(const struct passing *p, int64_t result, bool failed)
 {
     int saved = errno;
+
+    if (p->err == 0 && !failed && strcmp(p->family, "semop") == 0)
+        note_undo(p->args);
 
     if (p->log != NULL) {
         p->log->result = LOGGED(result);

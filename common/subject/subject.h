@@ -10,6 +10,7 @@
 /* What one scenario process works with; the same in what it forks. */
 struct scenario_state {
     unsigned number; /* of this start, from 1 */
+    uint64_t undo; /* not 0: semaphores change when the process ends (shim.c) */
     int channel;
     struct area *area;
     struct made *made;
@@ -21,9 +22,18 @@ struct scenario_state {
 };
 extern struct scenario_state scenario_state;
 
-/* Runs the scenario in this process, with these descriptors (FIXED_FDS, then
- * nfds handed over ones), and ends the process. */
-_Noreturn void scenario_main(const struct request *req, const int *fds);
+/*
+ * Runs the scenario in this process, with these descriptors (FIXED_FDS, then
+ * nfds handed over ones), and ends the process.  next: a socket; where nothing
+ * is left of the scenario, it sends one byte there, and runs what it receives
+ * (requests.h).  -1: there is none.
+ */
+_Noreturn void scenario_main(const struct request *req, const int *fds,
+                             int next);
+
+/* Notes how a process of the fork server begins, for those that run more than
+ * one scenario. */
+void scenario_prepare(void);
 
 /* Goes once through what each scenario does, in the fork server itself, and
  * leaves it as it was, with `control` open.  Valgrind translates code when it
