@@ -31,7 +31,7 @@ from grader.sandbox import (
 # (nobody is shown what can still be reached): a third of the time of a scenario.
 # Records of 64 threads, which each fork writes anew, and not of 500: a tenth.
 VALGRIND = ("valgrind", "-q", "--sanity-level=0", "--run-libc-freeres=no",
-            "--run-cxx-freeres=no", "--leak-check=full",
+            "--run-cxx-freeres=no", "--read-inline-info=no", "--leak-check=full",
             "--show-leak-kinds=definite,indirect,possible",
             "--errors-for-leak-kinds=definite,indirect,possible",
             "--child-silent-after-fork=no", "--num-callers=30", "--max-threads=64",
