@@ -88,6 +88,7 @@ enum record_kind {
     RECORD_CALL,  /* value and err of the call in text */
     RECORD_CALL_PTR,
     RECORD_DONE,  /* the scenario returned; waits for GATE_END */
+    RECORD_CHILD, /* under Valgrind: the process is one that was forked */
     RECORD_CRASH, /* signal value at address offset; stopped by SIGSTOP */
     RECORD_BROKEN /* the test is at fault: text, about the thing called name */
 };

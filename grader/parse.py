@@ -81,7 +81,8 @@ class Ended:
     location: Optional[str]
     duration_s: Optional[float]
     leftovers: Tuple[Leftover, ...]
-    pids: Tuple[int, ...]
+    pids: Tuple[int, ...]  # of its scenarios' processes
+    children: Tuple[int, ...]  # that those forked, as far as they are known
     output: str
     stub: str
     schedules: int
@@ -125,6 +126,10 @@ def parse_events(stream: bytes) -> Events:
     return Events(tuple(started), ended)
 
 
+def _numbers(value: Any) -> Tuple[int, ...]:
+    return tuple(item for item in value or () if isinstance(item, int))
+
+
 def _ended(event: Dict[str, Any]) -> Ended:
     status = event.get("status")
     location = event.get("location")
@@ -137,7 +142,8 @@ def _ended(event: Dict[str, Any]) -> Ended:
         tuple(Leftover(text.one_line(str(item.get("kind")), 40),
                        text.one_line(_bytes_joined(str(item.get("text"))), 300))
               for item in event.get("leftovers") or () if isinstance(item, dict)),
-        tuple(pid for pid in event.get("pids") or () if isinstance(pid, int)),
+        _numbers(event.get("pids")),
+        _numbers(event.get("children")),
         text.clean(_bytes_joined(str(event.get("output") or "")), 4096, 40),
         text.one_line(str(event.get("stub") or ""), 64),
         schedules if isinstance(schedules, int) and schedules >= 0 else 0,
@@ -360,7 +366,8 @@ def parse_memory(lab: Lab, run: Run) -> MemoryCheck:
             if (ended.status in (PASSED, FAILED)
                     and parents.keys() >= set(ended.pids)):
                 ran.add(name)
-            owner.update((pid, name) for pid in ended.pids)
+            # One that is used for several tests has errors of the last one only.
+            owner.update((pid, name) for pid in ended.pids + ended.children)
     errors: Dict[Tuple[str, str], MemoryFault] = {}
     for xml in run.valgrind_xml:
         for seen in parse_valgrind_xml(xml, lab.files):

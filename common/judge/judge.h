@@ -100,6 +100,8 @@ struct value {
     size_t got;
 };
 
+enum { MOST_CHILDREN = 64 };
+
 struct subject {
     struct subject *next;
     char scenario[NAME_BYTES * 2];
@@ -112,6 +114,8 @@ struct subject {
     struct value *values; /* newest first */
     size_t value_bytes;
     unsigned nvalues, ncrashes;
+    pid_t children[MOST_CHILDREN]; /* that it forked, under Valgrind */
+    unsigned nchildren;
     bool ready, done, ended;
     int status; /* wait status, once ended */
     bool inspected;

@@ -137,6 +137,10 @@ static void take_record(struct subject *s, const struct record *r,
                      "with _exit()",
                      test.notes.at != NULL ? "\n" : "", (int)r->pid);
         break;
+    case RECORD_CHILD:
+        if (s->nchildren < MOST_CHILDREN)
+            s->children[s->nchildren++] = (pid_t)r->pid;
+        break;
     case RECORD_CRASH:
         note_crash(s, r);
         break;

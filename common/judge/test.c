@@ -120,16 +120,25 @@ static void add_output(struct text *t, struct subject *s, size_t *room)
     }
 }
 
+static void add_pid(struct text *t, const char **comma, pid_t pid)
+{
+    text_add(t, "%s%d", *comma, (int)pid);
+    *comma = ",";
+}
+
 static void add_pids(struct text *t)
 {
     const char *comma = "";
 
     text_add(t, ",\"pids\":[");
     for (struct subject *s = test.subjects; s != NULL; s = s->next)
-        if (s->pid > 0) {
-            text_add(t, "%s%d", comma, (int)s->pid);
-            comma = ",";
-        }
+        if (s->pid > 0)
+            add_pid(t, &comma, s->pid);
+    text_add(t, "],\"children\":[");
+    comma = "";
+    for (struct subject *s = test.subjects; s != NULL; s = s->next)
+        for (unsigned i = 0; i < s->nchildren; i++)
+            add_pid(t, &comma, s->children[i]);
     text_add(t, "]");
 }
 

@@ -425,8 +425,16 @@ static int find_memory(struct dl_phdr_info *info, size_t size, void *arg)
     return 1; /* no other object is of interest */
 }
 
+/* Valgrind writes a log for it, of this scenario's. */
+static void tell_of_child(void)
+{
+    if (scenario_state.area != NULL)
+        send_record((struct record){.kind = RECORD_CHILD}, "", "", NULL);
+}
+
 void scenario_prepare(void)
 {
+    pthread_atfork(NULL, NULL, tell_of_child);
     dl_iterate_phdr(find_memory, NULL);
     for (int i = 0; i < RLIM_NLIMITS; i++)
         getrlimit(i, &begun.limits[i]);
@@ -448,14 +456,12 @@ void scenario_prepare(void)
  * or which process it is? */
 static bool has_called_for_its_end(void)
 {
-    static const char *const families[] = {"getpid", "fork", "exec"};
     const struct area *a = scenario_state.area;
     unsigned n = atomic_load(&a->ncalls);
 
     for (unsigned i = 0; i < n && i < LOGGED_CALLS; i++)
-        for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++)
-            if (strncmp(a->calls[i].family, families[f], NAME_BYTES) == 0)
-                return true;
+        if (strncmp(a->calls[i].family, "getpid", NAME_BYTES) == 0)
+            return true;
     return n > LOGGED_CALLS || scenario_state.undo != 0;
 }
 
@@ -482,12 +488,9 @@ static bool has_signals(void)
     return false;
 }
 
-static bool has_had_children(void)
+static bool has_children(void)
 {
-    struct rusage used;
-
-    return waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD ||
-           getrusage(RUSAGE_CHILDREN, &used) == -1 || used.ru_maxrss != 0;
+    return waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD;
 }
 
 static bool has_threads(void)
@@ -562,7 +565,7 @@ static bool begin_again(void)
                       atomic_load(&scenario_state.area->gates_open),
                       GATE_AGAIN) ||
         VALGRIND_COUNT_ERRORS != 0 || has_called_for_its_end() ||
-        has_timers() || has_signals() || has_had_children() || has_threads() ||
+        has_timers() || has_signals() || has_children() || has_threads() ||
         has_locks() || has_changed_limits() || has_blocks())
         return false;
     close_range(FIRST_GIVEN_FD, LAST_LOW_FD, 0);
