@@ -10,6 +10,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -712,4 +713,97 @@ int write_into_all_descriptors(void)
     for (int fd = 0; fd < 1024; fd++)
         (void)!write(fd, "100%: Checks: 1, Failures: 0, Errors: 0\n", 40);
     return 0;
+}
+
+/* ---- what is left in a process -------------------------------------------- */
+
+static void *wait_for_ever(void *arg)
+{
+    pause();
+    return arg;
+}
+
+static int leave_memory_error(void)
+{
+    volatile int *number = malloc(sizeof(*number));
+    int kept = *number == 4711;
+
+    free((void *)(uintptr_t)number);
+    return kept - kept;
+}
+
+static int leave_pending_signal(void)
+{
+    sigset_t one;
+
+    sigemptyset(&one);
+    sigaddset(&one, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &one, NULL);
+    return raise(SIGUSR1);
+}
+
+static int leave_low_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NPROC, &limit) == -1)
+        return -1;
+    limit.rlim_cur = 100;
+    return setrlimit(RLIMIT_NPROC, &limit);
+}
+
+int leave_in_process(enum left_in_process what, int id, pthread_mutex_t *lock)
+{
+    static void *block;
+    struct sembuf down = {.sem_op = -1, .sem_flg = SEM_UNDO};
+    pthread_t thread;
+
+    switch (what) {
+    case LEFT_BLOCK:
+        return (block = malloc(10)) == NULL;
+    case LEFT_ERROR:
+        return leave_memory_error();
+    case LEFT_MAPPING:
+        return mmap(NULL, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0) ==
+               MAP_FAILED;
+    case LEFT_DESCRIPTOR:
+        return leave_descriptor();
+    case LEFT_CHILD:
+        return leave_child();
+    case LEFT_THREAD:
+        return pthread_create(&thread, NULL, wait_for_ever, NULL);
+    case LEFT_LOCK:
+        return pthread_mutex_lock(lock);
+    case LEFT_UNDO:
+        return semop(id, &down, 1);
+    case LEFT_ALARM:
+        return (int)alarm(1000);
+    case LEFT_SIGNAL:
+        return leave_pending_signal();
+    case LEFT_MASK:
+        return umask(0) == 0;
+    case LEFT_LIMIT:
+        return leave_low_limit();
+    case LEFT_NUMBER:
+        return getpid() < 1;
+    default:
+        return 0;
+    }
+}
+
+int times_called(void)
+{
+    static int first = 10, second;
+    static _Thread_local int third;
+
+    return ++first == 11 && ++second == 1 ? ++third : -1;
+}
+
+int fork_and_wait(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(0);
+    return waitpid(pid, NULL, 0) == pid ? 0 : -1;
 }

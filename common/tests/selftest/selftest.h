@@ -134,6 +134,34 @@ int flag_add(struct flag *f, enum guard guard, int number);
 int add_in_child(int *shared, int number);
 int add_in_thread(int *shared, int number, bool join_first);
 
+/*
+ * Under Valgrind a process that has left nothing of its scenario runs the next
+ * one.  Each of these leaves something, or does what a test could tell by.
+ */
+enum left_in_process {
+    LEFT_NOTHING,
+    LEFT_BLOCK, /* allocated, and not freed */
+    LEFT_ERROR, /* Valgrind's */
+    LEFT_MAPPING,
+    LEFT_DESCRIPTOR,
+    LEFT_CHILD,
+    LEFT_THREAD,
+    LEFT_LOCK, /* of a robust mutex */
+    LEFT_UNDO, /* of a semaphore */
+    LEFT_ALARM,
+    LEFT_SIGNAL, /* blocked, and pending */
+    LEFT_MASK,   /* umask(2) */
+    LEFT_LIMIT,
+    LEFT_NUMBER, /* of the process, which was asked for */
+    LEFT_END
+};
+/* id: of a set of semaphores.  Returns 0. */
+int leave_in_process(enum left_in_process what, int id, pthread_mutex_t *lock);
+/* How many times it was called in this process, by three variables. */
+int times_called(void);
+/* A child that is waited for. */
+int fork_and_wait(void);
+
 /* Output. */
 int print_text(const char *text);
 int print_for_ever(void);

@@ -6,6 +6,7 @@
  */
 #include "kit.h"
 
+#include <sched.h>
 #include <semaphore.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
@@ -1618,5 +1619,127 @@ TEST(hostile, a_flood_of_output_ends_at_the_limit_of_a_file)
     REQUIRE(prlimit(subject_pid(s), RLIMIT_FSIZE, &small, NULL) == 0);
     FAILS(CRASHED, finish(s));
     says("SIGXFSZ");
+#endif
+}
+
+/* ---- one process, several scenarios ------------------------------------------------------- */
+
+SCENARIO(leave_in)
+{
+    pthread_mutex_t *lock = given_shared("lock", NULL);
+
+    CALL("left", leave_in_process((enum left_in_process)given_int("what"),
+                                  (int)given_int("set"), lock));
+    CALL("times", times_called());
+}
+
+#ifdef KIT_JUDGE
+
+static bool is_there(struct subject *s)
+{
+    return process_state(subject_pid(s)) != '?';
+}
+
+static pthread_mutex_t *new_robust_lock(void)
+{
+    pthread_mutex_t *lock = new_shared(sizeof(*lock));
+    pthread_mutexattr_t attr;
+
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+    REQUIRE(pthread_mutex_init(lock, &attr) == 0);
+    return lock;
+}
+
+static int new_set_of_one(void)
+{
+    int id = semget(IPC_PRIVATE, 1, IPC_CREAT | 0600);
+
+    REQUIRE(id != -1 && semctl(id, 0, SETVAL, 1) == 0);
+    judges_object('s', id);
+    return id;
+}
+
+#endif
+
+TEST(workers, what_has_left_something_ends)
+{
+#ifdef KIT_JUDGE
+    int set = new_set_of_one();
+
+    for (int what = LEFT_NOTHING; what < LEFT_END; what++) {
+        struct subject *s = START(leave_in, INT("what", what), INT("set", set),
+                                  SHARE("lock", new_robust_lock()));
+
+        finish(s);
+        expect_return(s, "left", 0);
+        expect_return(s, "times", 1);
+        EXPECT(is_there(s) == (under_valgrind() && what == LEFT_NOTHING),
+               "only what has left nothing stays, under Valgrind", "%d: %d",
+               what, is_there(s));
+    }
+    REQUIRE(semctl(set, 0, GETVAL) == 1);
+#endif
+}
+
+SCENARIO(count_again)
+{
+    CALL("times", times_called());
+    CALL("forked", fork_and_wait());
+    CALL("left", leave_in_process(LEFT_NOTHING, 0, NULL));
+}
+
+TEST(workers, a_process_that_has_left_nothing_runs_the_next_scenario)
+{
+#ifdef KIT_JUDGE
+    struct subject *first = START(count_again, NOTHING);
+    pid_t pid = subject_pid(first);
+
+    finish(first);
+    for (int i = 0; i < 5; i++) {
+        struct subject *s = START(count_again, NOTHING);
+
+        finish(s);
+        expect_return(s, "times", 1);
+        expect_return(s, "forked", 0);
+        EXPECT((subject_pid(s) == pid) == under_valgrind(),
+               "the same process, under Valgrind", "%d and %d", (int)pid,
+               (int)subject_pid(s));
+        EXPECT(!under_valgrind() || s->nchildren == 1, "its child is known",
+               "%u", s->nchildren);
+    }
+#endif
+}
+
+TEST(workers, two_at_a_time_are_two)
+{
+    struct subject *a = START(count_again, NOTHING);
+    struct subject *b = START(count_again, NOTHING);
+
+    EXPECT(subject_pid(a) != subject_pid(b), "two processes", "%d twice",
+           (int)subject_pid(a));
+    finish(b);
+    finish(a);
+}
+
+TEST(workers, one_that_does_not_sleep_counts_again)
+{
+#ifdef KIT_JUDGE
+    struct subject *s = START(count_again, NOTHING);
+
+    finish(s);
+    if (under_valgrind()) {
+        struct process *list;
+
+        REQUIRE(processes_list(&list) == 0);
+        free(list);
+        REQUIRE(kill(subject_pid(s), SIGSTOP) == 0);
+        while (process_state(subject_pid(s)) == 'S')
+            sched_yield();
+        processes_end_all(false);
+        EXPECT(!is_there(s), "it has been ended", "it is there");
+    }
+    finish(START(count_again, NOTHING));
 #endif
 }
