@@ -235,7 +235,8 @@ struct subject *start_subject(const char *scenario, const struct give *gives);
 pid_t subject_pid(const struct subject *s);
 
 /* Waits for the scenario's end.  A crash, a hang, or an end by exit() instead
- * of a return fails the test, and the message says which and where. */
+ * of a return fails the test, and the message says which and where.  (Under
+ * Valgrind a process that holds nothing may wait for its next scenario then.) */
 void finish(struct subject *s);
 /* The same for a scenario that is to end by a signal, which is returned (0 if
  * it returned normally). */

@@ -30,6 +30,7 @@ static struct worker {
     pid_t pid; /* 0: there is none */
     int socket;
     bool idle;
+    uint32_t number;               /* of its last request */
     char scenario[NAME_BYTES * 2]; /* its last one */
 } workers[MOST_WORKERS];
 static bool has_workers;
@@ -76,6 +77,7 @@ static void take(struct worker *w, pid_t pid, const struct request *req)
 {
     w->pid = pid;
     w->idle = false;
+    w->number = req->number;
     strcpy(w->scenario, req->scenario);
 }
 
@@ -90,13 +92,14 @@ static bool give_to_worker(const struct request *req, const int *fds,
     return true;
 }
 
-/* A worker has said that it is idle; one that says anything else, or has
- * closed its socket, gets no more. */
+/* A worker has said which request it has done, and is idle; one that says
+ * anything else, or has closed its socket, gets no more. */
 static void hear_worker(struct worker *w, int control)
 {
-    char word;
+    uint32_t done[2]; /* room to see what is too long */
 
-    if (recv(w->socket, &word, 1, MSG_DONTWAIT) == 1 && !w->idle) {
+    if (recv(w->socket, done, sizeof(done), MSG_DONTWAIT) == sizeof(done[0]) &&
+        done[0] == w->number && !w->idle) {
         w->idle = true;
         answer(control, (struct answer){.pid = w->pid, .idle = 1});
     } else {

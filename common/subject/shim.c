@@ -193,7 +193,7 @@ static void note_undo(const int64_t *args)
     for (size_t i = 0; i < (size_t)args[2]; i++)
         if ((ops[i].sem_flg & SEM_UNDO) != 0)
             scenario_state.undo += (uint64_t)ops[i].sem_op *
-                                   mix((uint64_t)args[0], ops[i].sem_num);
+                                   mix((uint64_t)args[0] + 1, ops[i].sem_num);
 }
 
 static void leave(const struct passing *p, int64_t result, bool failed)

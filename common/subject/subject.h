@@ -25,8 +25,8 @@ extern struct scenario_state scenario_state;
 /*
  * Runs the scenario in this process, with these descriptors (FIXED_FDS, then
  * nfds handed over ones), and ends the process.  next: a socket; where nothing
- * is left of the scenario, it sends one byte there, and runs what it receives
- * (requests.h).  -1: there is none.
+ * is left of the scenario, it sends the request's number there, and runs what it
+ * receives (requests.h).  -1: there is none.
  */
 _Noreturn void scenario_main(const struct request *req, const int *fds,
                              int next);

@@ -14,13 +14,14 @@ from typing import List
 
 import pytest
 
-from grader import build, checkkit, discover, run
+from grader import build, checkkit, discover, parse, run
 from grader.measure.mechanisms import MECHANISMS
-from grader.model import CallRules, Group, Lab, PASSED, TestSpec
+from grader.model import CallRules, Group, Lab, PASSED, Run, TestSpec
 from grader.pipeline import Job, grade_lab
 from grader.tests.conftest import ROOT
 
 KIT = discover.find_kit(ROOT)
+RUN_LAB = run.run_lab
 LABS = discover.find_labs(KIT)
 HAS_SOLUTIONS = (ROOT / "solutions").is_dir()
 needs_solutions = pytest.mark.skipif(not HAS_SOLUTIONS, reason="a kit without solutions/")
@@ -71,9 +72,19 @@ def test_the_judges_own_tests(name, way, isolation, monkeypatch):
     if way == "optimised":
         monkeypatch.setattr(build, "STUDENT_FLAGS", (*build.STUDENT_FLAGS, "-O2"))
     lab = replace(selftest_lab(name), witness=way not in ("native", "valgrind"))
+    runs: List[Run] = []
+
+    def run_lab(*args, **options):
+        runs.append(RUN_LAB(*args, **options))
+        return runs[-1]
+
+    monkeypatch.setattr(run, "run_lab", run_lab)
     score = grade_lab(Job(KIT, lab, lab.dir, isolation, quick=way != "valgrind"))
+    outcomes = list(score.outcomes)
+    if runs and way == "valgrind":
+        outcomes += parse.parse_outcomes(lab, Run(runs[0].valgrind)).values()
     failed = [f"{o.test.name} {o.status}: {o.message}"
-              for o in score.outcomes if o.status != PASSED]
+              for o in outcomes if o.status != PASSED]
     assert failed == [] and not score.problem, score.build_errors
     assert lab.tests
 

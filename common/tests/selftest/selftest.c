@@ -10,7 +10,6 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -725,11 +724,13 @@ static void *wait_for_ever(void *arg)
 
 static int leave_memory_error(void)
 {
-    volatile int *number = malloc(sizeof(*number));
-    int kept = *number == 4711;
+    int *number = malloc(sizeof(*number));
+    int seen = 0;
 
-    free((void *)(uintptr_t)number);
-    return kept - kept;
+    if (number != NULL && *number == 4711) /* never set */
+        seen = 1;
+    free(number);
+    return seen;
 }
 
 static int leave_pending_signal(void)
