@@ -190,8 +190,8 @@ struct process {
 };
 
 /* All processes of the subject: every descendant of the judge but the fork
- * server, its idle workers and the judge's own helpers.  Returns how many; *list is to be
- * freed. */
+ * server, its idle workers and the judge's own helpers.  Returns how many; *list
+ * is to be freed. */
 size_t processes_list(struct process **list);
 char process_state(pid_t pid); /* '?': there is none */
 /* O_RDONLY, O_WRONLY or O_RDWR; -1 when it can't be told. */

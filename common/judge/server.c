@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "../requests.h"
 #include "server.h"
@@ -181,9 +182,22 @@ bool server_has_idle(pid_t pid)
     return false;
 }
 
+/* It has said that it is idle a moment before it waits. */
+static bool waits(pid_t pid)
+{
+    struct timespec nap = {.tv_nsec = 1000000};
+
+    for (int round = 0; round < 20; round++) {
+        if (process_state(pid) == 'S')
+            return true;
+        nanosleep(&nap, NULL);
+    }
+    return false;
+}
+
 void server_check_workers(void)
 {
     for (size_t i = server.nidle; i-- > 0;)
-        if (process_state(server.idle[i]) != 'S')
+        if (!waits(server.idle[i]))
             server_note_worker(server.idle[i], false);
 }
