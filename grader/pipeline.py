@@ -74,8 +74,13 @@ def grade(jobs: Sequence[Job], side_by_side: int,
         emit(("lab", result))
         return result
 
-    # The later labs take longer: those that end the run are to be short ones.
-    labs = run_all(jobs[::-1], work, side_by_side, notify)[::-1]
+    # The longest first, which go through schedules or have many tests: those that
+    # end the run are to be short ones.
+    by_work = sorted(jobs, reverse=True,
+                     key=lambda job: (job.lab.witness, len(job.lab.tests)))
+    done = dict(zip((job.lab.id for job in by_work),
+                    run_all(by_work, work, side_by_side, notify)))
+    labs = [done[job.lab.id] for job in jobs]
     return Report(tuple(labs), jobs[0].isolation.kind, jobs[0].isolation.limits,
                   str(jobs[0].folder))
 

@@ -21,6 +21,7 @@
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -724,7 +725,7 @@ static void *wait_for_ever(void *arg)
 
 static int leave_memory_error(void)
 {
-    int *number = malloc(sizeof(*number));
+    int *volatile number = malloc(sizeof(*number)); /* nothing is known of it */
     int seen = 0;
 
     if (number != NULL && *number == 4711) /* never set */
