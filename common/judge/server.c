@@ -89,6 +89,14 @@ static void start(void)
     server.control = pair[0];
 }
 
+static void forget(void)
+{
+    close(server.control);
+    server.control = -1;
+    server.pid = 0;
+    server.nidle = 0; /* its workers see that it is gone, and end */
+}
+
 /* The server's wait status has come. */
 void server_has_ended(int status)
 {
@@ -105,10 +113,7 @@ void server_has_ended(int status)
                  "the program ended with exit status %d before or outside a "
                  "test%s%s",
                  WEXITSTATUS(status), n > 0 ? "; it printed: " : "", printed);
-    close(server.control);
-    server.control = -1;
-    server.pid = 0;
-    server.nidle = 0; /* they see it, and end */
+    forget();
 }
 
 void server_stop(void)
@@ -118,10 +123,7 @@ void server_stop(void)
     kill(server.pid, SIGKILL);
     while (waitpid(server.pid, NULL, 0) == -1 && errno == EINTR)
         ;
-    close(server.control);
-    server.control = -1;
-    server.pid = 0;
-    server.nidle = 0; /* they see it, and end */
+    forget();
 }
 
 static _Noreturn void fail_start(void)

@@ -439,6 +439,7 @@ void scenario_prepare(void)
         getrlimit(i, &begun.limits[i]);
     begun.mask = umask(0);
     umask(begun.mask);
+    /* Both first: `begun` is in what is copied. */
     for (int i = 0; i < 2; i++)
         begun.memory[i].copy =
             mmap(NULL, begun.memory[i].size_bytes + 1, PROT_READ | PROT_WRITE,

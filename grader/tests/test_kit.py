@@ -21,7 +21,6 @@ from grader.pipeline import Job, grade_lab
 from grader.tests.conftest import ROOT
 
 KIT = discover.find_kit(ROOT)
-RUN_LAB = run.run_lab
 LABS = discover.find_labs(KIT)
 HAS_SOLUTIONS = (ROOT / "solutions").is_dir()
 needs_solutions = pytest.mark.skipif(not HAS_SOLUTIONS, reason="a kit without solutions/")
@@ -73,9 +72,10 @@ def test_the_judges_own_tests(name, way, isolation, monkeypatch):
         monkeypatch.setattr(build, "STUDENT_FLAGS", (*build.STUDENT_FLAGS, "-O2"))
     lab = replace(selftest_lab(name), witness=way not in ("native", "valgrind"))
     runs: List[Run] = []
+    really_run = run.run_lab
 
     def run_lab(*args, **options):
-        runs.append(RUN_LAB(*args, **options))
+        runs.append(really_run(*args, **options))
         return runs[-1]
 
     monkeypatch.setattr(run, "run_lab", run_lab)
