@@ -2,18 +2,12 @@
  * scenario.c - one scenario in its process: what kit.h gives to SCENARIO().
  */
 #include <fcntl.h>
-#include <limits.h>
-#include <link.h>
-#include <linux/close_range.h>
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
-#include <valgrind/memcheck.h>
 
 #include "../kit.h"
 #include "../requests.h"
@@ -97,8 +91,10 @@ void *call_ptr(const char *name, const char *text, const void *value)
 
 /* ---- gates ------------------------------------------------------------ */
 
-static bool gate_is_open(const struct area *a, unsigned open, const char *name)
+static bool gate_is_open(unsigned open, const char *name)
 {
+    const struct area *a = scenario_state.area;
+
     for (unsigned i = 0; i < open && i < GATES; i++)
         if (strcmp(a->gates[i], name) == 0)
             return true;
@@ -111,7 +107,7 @@ void wait_for(const char *name)
     int saved = errno;
     unsigned open;
 
-    while (!gate_is_open(a, open = atomic_load(&a->gates_open), name))
+    while (!gate_is_open(open = atomic_load(&a->gates_open), name))
         syscall(SYS_futex, &a->gates_open, FUTEX_WAIT, open, NULL, NULL, 0);
     errno = saved;
 }
@@ -385,135 +381,13 @@ static void perform(const struct request *req, const int *fds)
 
 /* ---- from one scenario to the next ------------------------------------ */
 
-/* How every process of the fork server begins. */
-static struct {
-    struct {
-        unsigned char *at, *copy;
-        size_t size_bytes;
-    } memory[2]; /* variables of the program, and of its thread */
-    struct rlimit limits[RLIM_NLIMITS];
-    mode_t mask;
-} begun;
-
-/* Of the program itself, which comes first: what it can write to, less what the
- * dynamic linker has made read-only. */
-static int find_memory(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    uintptr_t from = 0, to = 0, read_only = 0;
-
-    (void)size;
-    (void)arg;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *p = &info->dlpi_phdr[i];
-        uintptr_t at = info->dlpi_addr + p->p_vaddr;
-
-        if (p->p_type == PT_LOAD && (p->p_flags & PF_W) != 0) {
-            from = at;
-            to = at + p->p_memsz;
-        } else if (p->p_type == PT_GNU_RELRO) {
-            read_only = at + p->p_memsz;
-        } else if (p->p_type == PT_TLS) {
-            begun.memory[1].at = info->dlpi_tls_data;
-            begun.memory[1].size_bytes = p->p_memsz;
-        }
-    }
-    if (read_only > from && read_only < to)
-        from = read_only;
-    begun.memory[0].at = (unsigned char *)from;
-    begun.memory[0].size_bytes = to - from;
-    return 1; /* no other object is of interest */
-}
-
-/* Valgrind writes a log for it, of this scenario's. */
-static void tell_of_child(void)
+void scenario_tell_of_child(void)
 {
     if (scenario_state.area != NULL)
         send_record((struct record){.kind = RECORD_CHILD}, "", "", NULL);
 }
 
-void scenario_prepare(void)
-{
-    pthread_atfork(NULL, NULL, tell_of_child);
-    dl_iterate_phdr(find_memory, NULL);
-    for (int i = 0; i < RLIM_NLIMITS; i++)
-        getrlimit(i, &begun.limits[i]);
-    begun.mask = umask(0);
-    umask(begun.mask);
-    /* Both first: `begun` is in what is copied. */
-    for (int i = 0; i < 2; i++)
-        begun.memory[i].copy =
-            mmap(NULL, begun.memory[i].size_bytes + 1, PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    for (int i = 0; i < 2; i++) {
-        if (begun.memory[i].copy == MAP_FAILED)
-            _exit(3);
-        memcpy(begun.memory[i].copy, begun.memory[i].at,
-               begun.memory[i].size_bytes);
-    }
-}
-
-/* Did the student's code make a call by which it matters that the process ends,
- * or which process it is? */
-static bool has_called_for_its_end(void)
-{
-    const struct area *a = scenario_state.area;
-    unsigned n = atomic_load(&a->ncalls);
-
-    for (unsigned i = 0; i < n && i < LOGGED_CALLS; i++)
-        if (strncmp(a->calls[i].family, "getpid", NAME_BYTES) == 0)
-            return true;
-    return n > LOGGED_CALLS || scenario_state.undo != 0;
-}
-
-static bool has_timers(void)
-{
-    struct itimerval t;
-
-    for (int which = ITIMER_REAL; which <= ITIMER_PROF; which++)
-        if (getitimer(which, &t) == -1 || t.it_value.tv_sec != 0 ||
-            t.it_value.tv_usec != 0)
-            return true;
-    return atomic_load(&scenario_state.area->timers) != 0;
-}
-
-static bool has_signals(void)
-{
-    sigset_t pending;
-
-    if (sigpending(&pending) == -1)
-        return true;
-    for (int sig = 1; sig < NSIG; sig++)
-        if (sigismember(&pending, sig) == 1)
-            return true;
-    return false;
-}
-
-/* Of robust mutexes that would have a dead owner (get_robust_list(2)). */
-static bool has_locks(void)
-{
-    struct list {
-        struct list *next;
-    } * head;
-    size_t size;
-
-    return syscall(SYS_get_robust_list, 0, &head, &size) == -1 ||
-           (head != NULL && head->next != head);
-}
-
-static bool has_changed_limits(void)
-{
-    struct rlimit limit;
-    mode_t mask = umask(begun.mask);
-
-    for (int i = 0; i < RLIM_NLIMITS; i++)
-        if (getrlimit(i, &limit) == -1 ||
-            limit.rlim_cur != begun.limits[i].rlim_cur ||
-            limit.rlim_max != begun.limits[i].rlim_max)
-            return true;
-    return mask != begun.mask;
-}
-
-static void forget_memory(void)
+void scenario_forget_memory(void)
 {
     munmap(scenario_state.area, sizeof(struct area));
     munmap((void *)(uintptr_t)scenario_state.parcel,
@@ -532,39 +406,6 @@ static void forget_memory(void)
     close(scenario_state.journal);
 }
 
-/* Blocks that were not freed: found when the process ends, as this scenario's.
- * Who has had a thread has some (of its thread-local variables). */
-static bool has_blocks(void)
-{
-    unsigned long lost = 0, perhaps = 0, kept = 0, suppressed = 0;
-
-    VALGRIND_DO_QUICK_LEAK_CHECK;
-    VALGRIND_COUNT_LEAK_BLOCKS(lost, perhaps, kept, suppressed);
-    return lost + perhaps + kept + suppressed != 0;
-}
-
-/*
- * Makes the process as one that has just been forked, if the scenario has left
- * nothing in it: the judge has found no descriptor, shared mapping or child,
- * and there is nothing else by which the next one could differ.
- */
-static bool begin_again(void)
-{
-    if (!gate_is_open(scenario_state.area,
-                      atomic_load(&scenario_state.area->gates_open),
-                      GATE_AGAIN) ||
-        VALGRIND_COUNT_ERRORS != 0 || has_called_for_its_end() ||
-        has_timers() || has_signals() || has_locks() || has_changed_limits() ||
-        has_blocks())
-        return false;
-    close_range(FIRST_GIVEN_FD, LAST_LOW_FD, 0);
-    forget_memory();
-    for (int i = 0; i < 2; i++)
-        memcpy(begun.memory[i].at, begun.memory[i].copy,
-               begun.memory[i].size_bytes);
-    return true;
-}
-
 void scenario_main(const struct request *first, const int *first_fds, int next)
 {
     struct request req = *first;
@@ -577,7 +418,10 @@ void scenario_main(const struct request *first, const int *first_fds, int next)
         next = keep_high(next);
     do {
         perform(&req, fds);
-        if (next == -1 || getpid() != me || !begin_again())
+        if (next == -1 || getpid() != me ||
+            !gate_is_open(atomic_load(&scenario_state.area->gates_open),
+                          GATE_AGAIN) ||
+            !again_begin())
             break;
     } while (write(next, &req.number, sizeof(req.number)) ==
                  sizeof(req.number) &&
@@ -633,7 +477,7 @@ void scenario_rehearse(int control)
         open("/dev/null", O_WRONLY | O_CLOEXEC),
     };
     perform(&req, fds);
-    forget_memory();
+    scenario_forget_memory();
     scenario_state = (struct scenario_state){.number = 0};
     close(heard);
     dup2(control_kept, control);

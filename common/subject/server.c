@@ -2,12 +2,12 @@
  * server.c - the subject's main(): a fork server.
  *
  * The program is started once for a whole lab, natively or under Valgrind
- * (whose start takes a third of a second).  For each scenario the judge sends
+ * (whose start takes longer than most tests).  For each scenario the judge sends
  * a request, and the server forks: every scenario has a fresh process.
  *
  * Under Valgrind, where a process costs ten times what a scenario does in it,
  * one that has left nothing of its scenario is a worker: it waits for the next
- * one (scenario.c), and the server forks only when no worker is idle.
+ * one (again.c), and the server forks only when no worker is idle.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -236,7 +236,7 @@ int main(int argc, char **argv)
     }
     has_workers = getenv(ENV_VALGRIND) != NULL;
     if (has_workers) {
-        scenario_prepare();
+        again_prepare();
         scenario_rehearse(atoi(control));
     }
     serve(atoi(control));

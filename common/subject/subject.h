@@ -31,14 +31,25 @@ extern struct scenario_state scenario_state;
 _Noreturn void scenario_main(const struct request *req, const int *fds,
                              int next);
 
-/* Notes how a process of the fork server begins, for those that run more than
- * one scenario. */
-void scenario_prepare(void);
+/* In a child that a scenario has forked: Valgrind writes a log for it, which is
+ * this scenario's.  Nothing outside of one. */
+void scenario_tell_of_child(void);
+
+/* Unmaps and closes what the scenario was given, and its way to the judge. */
+void scenario_forget_memory(void);
 
 /* Goes once through what each scenario does, in the fork server itself, and
  * leaves it as it was, with `control` open.  Valgrind translates code when it
  * is met first: what the server has met, its children have translated. */
 void scenario_rehearse(int control);
+
+/* ---- a process that runs more than one scenario (again.c) ---- */
+
+/* In the fork server: notes how each of its processes begins. */
+void again_prepare(void);
+/* Makes this process as one that has just been forked; false: the scenario has
+ * left something by which the next one could differ, and nothing was done. */
+bool again_begin(void);
 
 /* ---- shared memory and synchronization (witness.c) ---- */
 

@@ -40,9 +40,20 @@ struct mapping {
     uint64_t space, object, offset;
 };
 static struct mapping mappings[MOST_MAPPINGS];
+static size_t nmappings; /* no entry from here on is used */
 
 static bool instrumented; /* the student's object says so at its start */
+/* 0: not asked for yet, in this process or thread; a system call for each
+ * access would cost more than all else. */
+static pid_t process;
 static _Thread_local int32_t task;
+
+static pid_t this_process(void)
+{
+    if (process == 0)
+        process = getpid();
+    return process;
+}
 
 void __tsan_init(void);
 
@@ -68,6 +79,8 @@ void witness_map(const void *at, size_t size_bytes, uint64_t space,
                                            .space = space,
                                            .object = object,
                                            .offset = offset};
+            if (nmappings < i + 1)
+                nmappings = i + 1;
             return;
         }
     if (is_on())
@@ -98,14 +111,14 @@ void witness_map_segment(const void *at, int id)
 /* Whole mappings only: who unmaps a part goes on to use the rest. */
 void witness_unmap(const void *at)
 {
-    for (size_t i = 0; i < MOST_MAPPINGS; i++)
+    for (size_t i = 0; i < nmappings; i++)
         if (mappings[i].from == (uintptr_t)at)
             mappings[i].to = 0;
 }
 
 void *witness_moved(const void *from, void *to, size_t size_bytes)
 {
-    for (size_t i = 0; i < MOST_MAPPINGS && to != MAP_FAILED; i++)
+    for (size_t i = 0; i < nmappings && to != MAP_FAILED; i++)
         if (mappings[i].to != 0 && mappings[i].from == (uintptr_t)from) {
             mappings[i].from = (uintptr_t)to;
             mappings[i].to = (uintptr_t)to + size_bytes;
@@ -115,7 +128,7 @@ void *witness_moved(const void *from, void *to, size_t size_bytes)
 
 static const struct mapping *mapping_of(uintptr_t at)
 {
-    for (size_t i = 0; i < MOST_MAPPINGS; i++)
+    for (size_t i = 0; i < nmappings; i++)
         if (at >= mappings[i].from && at < mappings[i].to)
             return &mappings[i];
     return NULL;
@@ -133,7 +146,7 @@ static unsigned add_event(struct event e)
     if (n >= WITNESSED_EVENTS)
         return n;
     e.task = task;
-    e.pid = getpid();
+    e.pid = this_process();
     w->events[n] = e;
     atomic_store(&w->events[n].complete, 1);
     return n;
@@ -145,6 +158,15 @@ void witness_joined(pid_t pid)
         add_event((struct event){.kind = EVENT_JOIN, .offset = (uint64_t)pid});
 }
 
+static struct event at_mapping(struct event e, const struct mapping *m,
+                               uintptr_t at)
+{
+    e.space = m->space;
+    e.object = m->object;
+    e.offset = at - m->from + m->offset;
+    return e;
+}
+
 /* Fills in the object that lies at this address; private memory is one of
  * this process's own. */
 static struct event at_address(struct event e, const volatile void *address)
@@ -152,9 +174,11 @@ static struct event at_address(struct event e, const volatile void *address)
     uintptr_t at = (uintptr_t)address;
     const struct mapping *m = mapping_of(at);
 
-    e.space = m != NULL ? m->space : SPACE_PRIVATE;
-    e.object = m != NULL ? m->object : (uint64_t)getpid();
-    e.offset = m != NULL ? at - m->from + m->offset : at;
+    if (m != NULL)
+        return at_mapping(e, m, at);
+    e.space = SPACE_PRIVATE;
+    e.object = (uint64_t)this_process();
+    e.offset = at;
     return e;
 }
 
@@ -191,16 +215,17 @@ static struct access begin(const volatile void *at, size_t size, int kind,
                            int order, const void *return_address)
 {
     struct access a = {.shared = false};
+    const struct mapping *m = is_on() ? mapping_of((uintptr_t)at) : NULL;
     int saved = errno;
 
-    if (!is_on() || mapping_of((uintptr_t)at) == NULL)
+    if (m == NULL)
         return a;
     a.shared = true;
-    a.event = at_address((struct event){.size_bytes = (uint32_t)size,
+    a.event = at_mapping((struct event){.size_bytes = (uint32_t)size,
                                         .kind = (uint8_t)kind,
                                         .order = (uint8_t)order,
                                         .place = witness_place(return_address)},
-                         at);
+                         m, (uintptr_t)at);
 
     int64_t args[] = {(int64_t)a.event.offset, (int64_t)size};
 
@@ -689,6 +714,7 @@ static void before_fork(void)
 static void in_child(void)
 {
     task = 0;
+    process = 0;
     schedule_in_child();
     if (is_on())
         sync_birth(atomic_load(&births), getppid(), ACQUIRES);

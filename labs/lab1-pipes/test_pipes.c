@@ -1235,7 +1235,8 @@ TEST(capture, capture_works_when_0_1_and_2_are_closed)
                  cases[i].closed & 4 ? "2 " : "", cases[i].fds);
         expect_fds(fds, n, cases[i].fds, expected);
         expect_exit(s, "status", 0);
-        EXPECT(got_int(s, "open") == (~cases[i].closed & 7),
+        EXPECT(under_valgrind() || /* which opens files of its own there */
+                   got_int(s, "open") == (~cases[i].closed & 7),
                "0, 1 and 2 are open or closed in the caller as before",
                "now open:%s%s%s", got_int(s, "open") & 1 ? " 0" : "",
                got_int(s, "open") & 2 ? " 1" : "",
