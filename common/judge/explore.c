@@ -25,6 +25,7 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 
+#include "../mix.h"
 #include "subjects.h"
 
 enum {
@@ -90,11 +91,7 @@ static struct schedule *schedule(void)
 
 static uint64_t mix(uint64_t a, uint64_t b)
 {
-    uint64_t h = (a ^ (b * 0x9e3779b97f4a7c15u)) + 0x632be59bd9b4e019u;
-
-    h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u;
-    h = (h ^ (h >> 27)) * 0x94d049bb133111ebu;
-    return h ^ (h >> 31);
+    return mixed((a ^ (b * 0x9e3779b97f4a7c15u)) + 0x632be59bd9b4e019u);
 }
 
 static struct spot *spot_at(uint64_t object, uint64_t number)

@@ -39,6 +39,7 @@
 #include <unistd.h>
 
 #include "../kit.h"
+#include "../mix.h"
 #include "subject.h"
 
 enum { MOST_IDLE_ROUNDS = 200, SAME_LOOKS = 3, LOOKS = 16, BUFFERED = 16 };
@@ -107,17 +108,10 @@ static int next_in(enum role_state state, int from)
     return NOBODY;
 }
 
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
-
 /* One in four steps goes to somebody else, as the seed says. */
 static int drawn(const struct schedule *s, int otherwise)
 {
-    uint64_t x = mix(s->seed * 0x9e3779b97f4a7c15u + s->nsteps);
+    uint64_t x = mixed(s->seed * 0x9e3779b97f4a7c15u + s->nsteps);
 
     if (x % 4 != 0 && is_ready(&s->roles[otherwise]))
         return otherwise;

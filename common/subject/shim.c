@@ -46,6 +46,7 @@
 #include <valgrind/memcheck.h>
 
 #include "../kit.h"
+#include "../mix.h"
 #include "subject.h"
 
 /* ---- faults and the log ----------------------------------------------- */
@@ -69,15 +70,10 @@ static bool is_meant(const char *fault, const char *name, const char *family)
     return strcmp(fault, family) == 0 || strcmp(fault, name) == 0;
 }
 
-/* A well mixed number for the n-th call of a seeded plan (splitmix64's
- * finaliser, Steele, Lea and Flood 2014). */
+/* For the n-th call of a seeded plan. */
 static uint64_t mix(uint64_t seed, uint64_t n)
 {
-    uint64_t x = seed + n * 0x9e3779b97f4a7c15u;
-
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
+    return mixed(seed + n * 0x9e3779b97f4a7c15u);
 }
 
 /* At most every second call is interrupted, so that a loop gets on. */
