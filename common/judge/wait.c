@@ -20,7 +20,7 @@
 
 enum {
     LOOK_EVERY_MS = 20,
-    NAP_LOOK_EVERY_MS = 4,
+    NAP_LOOK_EVERY_MS = 4, /* where sleep is what is waited for */
     LOOKS_FOR_A_HANG = 5,
     NAPS = 3, /* that are taken for waiting */
     CPU_MS = 2000,
@@ -293,7 +293,7 @@ void(expect_alone)(struct overlap *o)
                "a process enters the critical section");
     watch_begin(&w);
     while (atomic_load(&o->most) < 2 && !are_held_off(&w))
-        subjects_receive(LOOK_EVERY_MS, NULL);
+        subjects_receive(NAP_LOOK_EVERY_MS, NULL);
     if (atomic_load(&o->most) >= 2)
         test_fail(FAILED, NULL,
                   "expected: one process at a time in the critical section\n"
