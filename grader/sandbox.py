@@ -180,13 +180,10 @@ class RunFolder:
             try:
                 root = _folder_of_runs(Path(base))
                 locks = _own_folder(root / ".locks", 0o700)
-                made = _take_uid(locks) if own_user else tempfile.mkstemp(prefix="",
-                                                                          dir=locks)
+                self._lock, self._lock_path = (_take_uid if own_user
+                                               else _take_name)(locks)
             except FileNotFoundError:  # another run, the last one, has ended
                 continue
-            descriptor, name = made
-            self._lock_path = Path(name)
-            self._lock = _locked(self._lock_path, descriptor)
         self.path = root / self._lock_path.name
         self.path.mkdir(mode=0o700)
 
@@ -245,23 +242,32 @@ def _is_ours_alone(path: Path) -> bool:
             and not found.st_mode & 0o022)
 
 
-def _take_uid(locks: Path) -> Tuple[int, str]:
-    """(descriptor, path) of the lock's file of a user id that no account, no
-    process and no other run has.  Graders that see another /tmp, and so not each
-    other's locks, begin at another one."""
+def _take_name(locks: Path) -> Tuple[int, Path]:
+    """(descriptor with the lock, path) of a file of a new name; -1 as _locked()."""
+    descriptor, name = tempfile.mkstemp(prefix="", dir=locks)
+    return _locked(Path(name), descriptor), Path(name)
+
+
+def _take_uid(locks: Path) -> Tuple[int, Path]:
+    """(descriptor with the lock, path) of the file of a user id that no account,
+    no process and no other run has.  Graders that see another /tmp, and so not
+    each other's locks, begin at another one."""
     at = os.stat(locks)
     first = zlib.crc32(f"{at.st_dev}:{at.st_ino}".encode()) % len(_UIDS)
     for uid in (*_UIDS[first:], *_UIDS[:first]):
-        path = str(locks / str(uid))
+        path = locks / str(uid)
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC,
                                  0o600)
         except FileExistsError:
             continue
+        descriptor = _locked(path, descriptor)
+        if descriptor == -1:  # taken for a dead run's, and about to be removed
+            continue
         if not _has_account(uid) and not processes_of(uid):
             return descriptor, path
+        os.unlink(path)  # while it is locked: after that it may be another run's
         os.close(descriptor)
-        os.unlink(path)
     raise KitError(f"no user id in {_UIDS.start}..{_UIDS.stop - 1} is free for a run")
 
 
@@ -300,6 +306,7 @@ def _dead_runs_in(root: Path) -> Iterator[RunFolder]:
         descriptor = _locked(path, descriptor)
         if descriptor != -1:
             yield RunFolder.of_dead_run(root / name, path, descriptor)
+
 
 class Place:
     """A folder, and a user id when the grader is root, for one lab's run.
