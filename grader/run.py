@@ -23,7 +23,7 @@ from grader import parse, process, text
 from grader.errors import KitError
 from grader.model import CRASHED, PASSED, TIMED_OUT, Build, Lab, Log, Run
 from grader.sandbox import (
-    JUDGE, NAMESPACES, NONE, Isolation, Mount, Place, bubblewrap,
+    JUDGE, NAMESPACES, NONE, UID, Isolation, Mount, Place, bubblewrap,
     candidates, dead_runs, processes_of,
 )
 
@@ -44,6 +44,8 @@ _LOG_CAP = 16 << 20
 _VALGRIND_FILE_CAP = 4 << 20
 _VALGRIND_FILES = 2000
 _OBJECTS_AT_ONCE = 1000  # in one command line
+# Where the file system of POSIX queues is mounted, if it is.
+_QUEUES = "/dev/mqueue"
 # System V objects: the file in /proc/sysvipc, its column, the option of ipcrm.
 SYSV = (("shm", "shmid", "-m"), ("msg", "msqid", "-q"), ("sem", "semid", "-s"))
 
@@ -287,7 +289,7 @@ def adopt_orphans() -> None:
 def sweep(place: Place) -> None:
     """Ends and removes what a run left, by its user id or its parent."""
     if place.uid is not None:
-        _sweep_uid(place.uid)
+        _sweep_uid(place.uid, place.isolation.kind == NAMESPACES)
     elif place.isolation.kind == NONE:
         _sweep_children()
         _remove_noted_objects(place.folder)
@@ -314,21 +316,38 @@ def _end_programs_of(folder: str) -> None:
             continue
 
 
-def _sweep_uid(uid: int) -> None:
+def _sweep_uid(uid: int, in_namespaces: bool = False) -> None:
+    if not in_namespaces:  # even if none is seen: they may do no more than fork and exit
+        _end_processes_of(uid)
     deadline = time.monotonic() + 10
     while processes_of(uid) and time.monotonic() < deadline:
-        # As that user: reaches every process of his at one stroke, and no other.
-        process.run(["sh", "-c", "kill -KILL -1"], timeout_s=5, cwd="/", uid=uid)
-        time.sleep(0.01)
-        for pid in processes_of(uid):  # an orphan that came back to us
-            try:
-                os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                pass
+        _end_processes_of(uid)
     for kind, column, option in SYSV:
         remove_objects(option, sysv_objects(kind, column, uid), uid)
-    for folder in ("/dev/shm", "/dev/mqueue", "/tmp", "/var/tmp", "/run/lock"):
+    for folder in ("/dev/shm", _QUEUES, "/tmp", "/var/tmp", "/run/lock"):
         remove_files_of(Path(folder), uid)
+    if not in_namespaces:
+        remove_unseen_queues(uid)
+
+
+def _end_processes_of(uid: int) -> None:
+    # As that user: reaches every process of his at one stroke, and no other.
+    process.run(["sh", "-c", "kill -KILL -1"], timeout_s=5, cwd="/", uid=uid)
+    time.sleep(0.01)
+    for pid in processes_of(uid):  # an orphan that came back to us
+        try:
+            os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            pass
+
+
+def remove_unseen_queues(uid: int) -> None:
+    """The user's POSIX queues where their file system is not mounted: root looks
+    at it in a mount namespace, where one can be made."""
+    if not os.path.ismount(_QUEUES):
+        script = 'mount -t mqueue none /tmp && find /tmp -mindepth 1 -user "$0" -delete'
+        process.run(["unshare", "--mount", "sh", "-c", script, str(uid)], timeout_s=10,
+                    cwd="/")
 
 
 def sysv_objects(kind: str, column: str, uid: int) -> List[str]:
@@ -379,8 +398,11 @@ def _remove_noted_objects(folder: Path) -> None:
         found = sysv_objects(kind, column, os.geteuid())
         remove_objects(option, [i for i in found if f"{option[1]} {i}" in noted])
     names = {note[1:] for note in noted if note[:1] == "/"}
+    if not os.path.ismount(_QUEUES):
+        for name in names:
+            ctypes.CDLL(None).mq_unlink(f"/{name}".encode())
     names |= {f"sem.{name}" for name in names}
-    for shared in ("/dev/shm", "/dev/mqueue") if names else ():
+    for shared in ("/dev/shm", _QUEUES) if names else ():
         remove_files_of(Path(shared), os.geteuid(), names)
 
 

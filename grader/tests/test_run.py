@@ -198,6 +198,23 @@ def test_what_a_killed_grader_has_left_the_next_one_removes(kind, isolation):
     alive.close()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_processes_that_are_not_seen_are_ended_as_well(monkeypatch):
+    """Each may have started the next one and ended between list and look."""
+    place = sandbox.Place(run.choose_isolation("uid"))
+    try:
+        process.run(["sh", "-c", "sleep 60 >&- 2>&- & exit 0"], timeout_s=10, cwd="/",
+                    uid=place.uid)
+        (pid,) = sandbox.processes_of(place.uid)
+        with monkeypatch.context() as blind:
+            blind.setattr(run, "processes_of", lambda uid: [])
+            run.sweep(place)
+        wait_for(lambda: not process._is_alive(pid))
+        run.sweep(place)  # if it came back to this process, it is reaped now
+    finally:
+        place.close()
+
+
 def test_the_last_run_leaves_no_folder_of_runs(monkeypatch):
     monkeypatch.setattr(sandbox, "_names_of_runs", lambda: [f"kit-test-{os.getpid()}"])
     places = [sandbox.Place(sandbox.Isolation(sandbox.NONE)) for _ in range(3)]
@@ -377,3 +394,34 @@ def test_a_journal_names_what_the_next_grader_removes(boot, removed, tmp_path):
     finally:
         for segment in (noted, other):
             subprocess.run(["ipcrm", "-m", segment], check=False, capture_output=True)
+
+
+_LEAVES_A_QUEUE = """\
+import ctypes, os, sys
+from grader import process, run, sandbox
+kind, name = sys.argv[1:]
+place = sandbox.Place(run.choose_isolation(kind))
+make = "import ctypes, os, sys; sys.exit(ctypes.CDLL(None).mq_open("
+make += "sys.argv[1].encode(), os.O_CREAT | os.O_RDWR, 0o600, None) < 0)"
+done = process.run([sys.executable, "-c", make, name], timeout_s=60, uid=place.uid)
+assert done.status == 0, done.stderr
+is_there = lambda: ctypes.CDLL(None).mq_open(name.encode(), os.O_RDONLY) >= 0
+assert is_there() and not os.path.ismount("/dev/mqueue")
+if kind == sandbox.NONE:
+    with open(run._begin_journal(place.folder), "a") as journal:
+        journal.write(name + "\\n")
+run.sweep(place)
+place.close()
+assert not is_there()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a mount namespace")
+@pytest.mark.parametrize("kind", (sandbox.UID, sandbox.NONE))
+def test_a_queue_is_removed_where_queues_are_not_mounted(kind):
+    name = f"/kit-test-{os.getpid()}"
+    script = 'umount -q /dev/mqueue; exec "$@"'
+    done = process.run(["unshare", "--mount", "sh", "-c", script, "sh", sys.executable,
+                        "-c", _LEAVES_A_QUEUE, kind, name], timeout_s=60, cwd=str(ROOT),
+                       env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.status == 0, done.stderr

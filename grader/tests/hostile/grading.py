@@ -149,6 +149,7 @@ def remove_traces(uid: int) -> None:
         run.remove_objects(option, run.sysv_objects(kind, column, uid))
     for folder in ("/dev/shm", "/dev/mqueue"):
         run.remove_files_of(Path(folder), uid)
+    run.remove_unseen_queues(uid)
 
 
 def _command(pid: int) -> str:
@@ -179,14 +180,25 @@ class Traces:
 @contextlib.contextmanager
 def noted_traces():
     """What each run in this process has left when it gives its user id back:
-    another grader may take that the moment after."""
+    another grader may take that the moment after.  What was there when it took
+    the id was left by another one."""
     traces = Traces(0, {})
     before = set(process.descendants(os.getpid()))
-    close = sandbox.Place.close
+    make, close = sandbox.Place.__init__, sandbox.Place.close
+    found: Dict[Path, Dict[str, List[str]]] = {}
+
+    def traces_in(place: sandbox.Place) -> Dict[str, List[str]]:
+        return {} if place.uid is None else traces_of(place.uid, set(),
+                                                      {str(place.folder)})
+
+    def noted(place: sandbox.Place, isolation: sandbox.Isolation) -> None:
+        make(place, isolation)
+        found[place.folder] = traces_in(place)
 
     def looked_at(place: sandbox.Place) -> None:
-        seen = {} if place.uid is None else traces_of(place.uid, set(),
-                                                              {str(place.folder)})
+        known = found.get(place.folder, {})
+        seen = {what: [name for name in names if name not in known.get(what, ())]
+                for what, names in traces_in(place).items()}
         seen["children"] = [f"{pid} {_command(pid)}"
                             for pid in process.descendants(os.getpid()) if pid not in before]
         # As close() does it, and before another run can take the name.
@@ -198,11 +210,11 @@ def noted_traces():
             if names:
                 traces.left.setdefault(what, []).extend(names)
 
-    sandbox.Place.close = looked_at
+    sandbox.Place.__init__, sandbox.Place.close = noted, looked_at
     try:
         yield traces
     finally:
-        sandbox.Place.close = close
+        sandbox.Place.__init__, sandbox.Place.close = make, close
 
 
 # -------------------------------------------------------- the process itself
