@@ -23,7 +23,7 @@ from grader import parse, process, text
 from grader.errors import KitError
 from grader.model import CRASHED, PASSED, TIMED_OUT, Build, Lab, Log, Run
 from grader.sandbox import (
-    JUDGE, NAMESPACES, NONE, UID, Isolation, Mount, Place, bubblewrap,
+    JUDGE, NAMESPACES, NONE, Isolation, Mount, Place, bubblewrap,
     candidates, dead_runs, processes_of,
 )
 
