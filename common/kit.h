@@ -84,8 +84,9 @@ void tell_bytes(const char *name, const void *data, size_t size_bytes);
 
 /*
  * Calls a function of the student's and tells what it returned, the errno it
- * left and the text of the call.  The value of the whole is what the function
- * returned.  CALL is for integers, CALL_PTR for pointers.
+ * left and the text of the call, in which given_int("n") and its like stand as
+ * their values.  The value of the whole is what the function returned.  CALL is
+ * for integers, CALL_PTR for pointers.
  */
 #define CALL(name, expr)     (errno = 0, call_int((name), #expr, (long long)(expr)))
 #define CALL_PTR(name, expr) (errno = 0, call_ptr((name), #expr, (expr)))

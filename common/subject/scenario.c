@@ -72,23 +72,6 @@ void tell_bytes(const char *name, const void *data, size_t size_bytes)
     tell_payload(RECORD_BYTES, name, data, size_bytes);
 }
 
-long long call_int(const char *name, const char *text, long long value)
-{
-    send_record(
-        (struct record){.kind = RECORD_CALL, .value = value, .err = errno},
-        name, text, NULL);
-    return value;
-}
-
-void *call_ptr(const char *name, const char *text, const void *value)
-{
-    send_record((struct record){.kind = RECORD_CALL_PTR,
-                                .value = (int64_t)(intptr_t)value,
-                                .err = errno},
-                name, text, NULL);
-    return (void *)(uintptr_t)value;
-}
-
 /* ---- gates ------------------------------------------------------------ */
 
 static bool gate_is_open(unsigned open, const char *name)
@@ -140,7 +123,8 @@ static const struct parcel_item *next_item(size_t *at)
     return item;
 }
 
-static const struct parcel_item *find_given(const char *name, unsigned kind)
+/* NULL if the test has not handed it over. */
+static const struct parcel_item *look_up(const char *name, unsigned kind)
 {
     const struct parcel_item *item;
     size_t at = 0;
@@ -148,7 +132,16 @@ static const struct parcel_item *find_given(const char *name, unsigned kind)
     while ((item = next_item(&at)) != NULL)
         if (strcmp(item->name, name) == 0 && item->kind == kind)
             return item;
-    broken("the test did not hand over", name);
+    return NULL;
+}
+
+static const struct parcel_item *find_given(const char *name, unsigned kind)
+{
+    const struct parcel_item *item = look_up(name, kind);
+
+    if (item == NULL)
+        broken("the test did not hand over", name);
+    return item;
 }
 
 int given_fd(const char *name)
@@ -216,6 +209,88 @@ void *given_shared(const char *name, size_t *size_bytes)
     if (size_bytes != NULL)
         *size_bytes = (size_t)st.st_size;
     return mapped[number];
+}
+
+/* ---- calls ------------------------------------------------------------ */
+
+/*
+ * Adds to the text of a call, of `n` bytes so far, what the test handed over: a
+ * number or a string as it is, memory by its name.  A cast before it goes.
+ * Returns how long the text is then.
+ */
+static size_t add_given(char to[TEXT_BYTES], size_t n,
+                        const struct parcel_item *item)
+{
+    char *at;
+    size_t room;
+
+    if (n > 0 && to[n - 1] == ')')
+        while (to[--n] != '(')
+            ;
+    at = to + n;
+    room = TEXT_BYTES - n;
+    if (item->kind == 'i')
+        snprintf(at, room, "%lld", (long long)item->number);
+    else if (item->kind == 'f')
+        snprintf(at, room, "%d", FIRST_GIVEN_FD + (int)item->number);
+    else if (item->kind == 's')
+        snprintf(at, room, "\"%s\"", (const char *)(item + 1));
+    else
+        snprintf(at, room, "%s", item->name);
+    return n + strlen(at);
+}
+
+/* The text of a call as the test wrote it, with values for given_int("n"). */
+static void write_call(char to[TEXT_BYTES], const char *text)
+{
+    size_t n = 0;
+
+    while (*text != '\0' && n < TEXT_BYTES - 1) {
+        const struct parcel_item *item = NULL;
+        char kind[8], name[NAME_BYTES];
+        int used = 0;
+
+        if (strncmp(text, "given_", 6) == 0 &&
+            sscanf(text, "given_%7[a-z](\"%31[^\"]\"%n", kind, name, &used) ==
+                2 &&
+            used > 0)
+            item = look_up(name, strcmp(kind, "shared") == 0
+                                     ? 'm'
+                                     : (unsigned char)kind[0]);
+        if (item == NULL) {
+            to[n++] = *text++;
+        } else {
+            n = add_given(to, n, item);
+            text = strchr(text + used, ')') + 1;
+        }
+    }
+    to[n] = '\0';
+}
+
+static void tell_call(struct record r, const char *name, const char *text)
+{
+    char call[TEXT_BYTES];
+
+    write_call(call, text);
+    send_record(r, name, call, NULL);
+    errno = r.err;
+}
+
+long long call_int(const char *name, const char *text, long long value)
+{
+    tell_call(
+        (struct record){.kind = RECORD_CALL, .value = value, .err = errno},
+        name, text);
+    return value;
+}
+
+void *call_ptr(const char *name, const char *text, const void *value)
+{
+    tell_call((struct record){.kind = RECORD_CALL_PTR,
+                              .value = (int64_t)(intptr_t)value,
+                              .err = errno},
+              name, text);
+    return (void *)(uintptr_t)value;
 }
 
 /* ---- the process ------------------------------------------------------ */

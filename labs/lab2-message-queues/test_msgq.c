@@ -266,11 +266,11 @@ HELPER const void *before_a_wall(const void *data, size_t size)
 SCENARIO(send)
 {
     size_t size;
-    const void *data = given_bytes("data", &size);
+    const void *given = given_bytes("data", &size);
+    const void *data = size == 0 ? NULL : before_a_wall(given, size);
 
     CALL("send",
-         sysvq_send((int)given_int("id"), (long)given_int("type"),
-                    size == 0 ? NULL : before_a_wall(data, size), size));
+         sysvq_send((int)given_int("id"), (long)given_int("type"), data, size));
 }
 
 TEST(types, send_delivers_the_type_and_exactly_these_bytes)
@@ -380,12 +380,13 @@ SCENARIO(receive)
 {
     unsigned char buf[ROOM];
     long type = -1;
+    long *type_or_null = given_int("null") == 1 ? NULL : &type;
     size_t cap = (size_t)given_int("cap");
 
     memset(buf, 0x5a, sizeof(buf));
-    ssize_t n = CALL("recv", sysvq_recv((int)given_int("id"),
-                                        (long)given_int("type"), buf, cap,
-                                        given_int("null") == 1 ? NULL : &type));
+    ssize_t n =
+        CALL("recv", sysvq_recv((int)given_int("id"), (long)given_int("type"),
+                                buf, cap, type_or_null));
     tell_int("type", type);
     tell_bytes("data", buf, n > 0 && n <= ROOM ? (size_t)n : 0);
     tell_int("behind", n >= 0 && n < ROOM ? buf[n] : 0x5a);
@@ -1253,10 +1254,10 @@ SCENARIO(get_job)
     mqd_t q = given_jobq();
     char job[JOB];
     unsigned prio = 4711;
+    unsigned *prio_or_null = given_int("null") == 1 ? NULL : &prio;
     long long began = now_ms();
     ssize_t n = CALL("get", jobq_get(q, job, (size_t)given_int("cap"),
-                                     given_int("null") ? NULL : &prio,
-                                     (int)given_int("deadline")));
+                                     prio_or_null, (int)given_int("deadline")));
 
     tell_int("took", now_ms() - began);
     tell_int("prio", prio);

@@ -335,9 +335,8 @@ TEST(create, create_survives_signals)
 SCENARIO(open)
 {
     size_t size = 4711;
-    char *at =
-        CALL_PTR("open", region_open(given_str("name"),
-                                     given_int("read_only") == 1, &size));
+    char *at = CALL_PTR(
+        "open", region_open(given_str("name"), given_int("read_only"), &size));
 
     tell_int("size", (long long)size);
     if (at != NULL) {
@@ -1137,8 +1136,9 @@ SCENARIO(add)
     const char *path = given_str("path");
     uint64_t n = (uint64_t)given_int("n");
     uint64_t total = 4711;
+    uint64_t *total_or_null = given_int("null") == 1 ? NULL : &total;
 
-    CALL("add", counter_add(path, n, given_int("null") == 1 ? NULL : &total));
+    CALL("add", counter_add(path, n, total_or_null));
     tell_bytes("total", &total, sizeof(total));
 }
 

@@ -76,6 +76,40 @@ TEST(values, a_wrong_value_is_said_in_the_words_of_the_call)
     says("gets to the point \"nothing\"");
 }
 
+SCENARIO(call_with_what_was_given)
+{
+    CALL("number", answer((int)given_int("number")));
+    CALL("descriptor", answer(given_fd("end")));
+    CALL("text", answer((int)strlen(given_str("a text"))));
+    CALL("long", answer((int)strlen(given_str("long"))));
+    CALL("memory", answer(*(int *)given_shared("memory", NULL)));
+    CALL("two", answer((given_int("number") > 0 ? 1 : 2) + *"given_int"));
+}
+
+TEST(values, a_call_is_shown_with_what_it_was_given)
+{
+    char text[300] = "";
+    struct subject *s;
+
+    memset(text, 'x', sizeof(text) - 1);
+    s = START(call_with_what_was_given, INT("number", -3),
+              FD("end", new_pipe().r), STR("a text", "a \"b\""),
+              STR("long", text), SHARE("memory", new_shared(sizeof(int))));
+    finish(s);
+    FAILS(FAILED, expect_return(s, "number", 0));
+    says("seen: answer(-3) returned -3");
+    FAILS(FAILED, expect_return(s, "descriptor", 0));
+    says("seen: answer(3) returned 3");
+    FAILS(FAILED, expect_return(s, "text", 0));
+    says("seen: answer((int)strlen(\"a \"b\"\")) returned 5");
+    FAILS(FAILED, expect_return(s, "long", 0));
+    says("xxxxxxxx returned 299");
+    FAILS(FAILED, expect_return(s, "memory", 1));
+    says("seen: answer(*memory) returned 0");
+    FAILS(FAILED, expect_return(s, "two", 0));
+    says("seen: answer((-3 > 0 ? 1 : 2) + *\"given_int\") returned 105");
+}
+
 SCENARIO(echo_bytes)
 {
     size_t size;
