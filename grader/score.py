@@ -40,6 +40,9 @@ def hold_back(outcomes: Dict[str, Outcome]) -> Dict[str, Outcome]:
         needed = outcomes.get(outcome.test.needs)
         if outcome.status != PASSED or needed is None or needed.status == PASSED:
             return outcome
+        if needed.status == BROKEN:
+            return replace(outcome, status=BROKEN, message=(
+                f"{needed.test.name}, without which this proves nothing, could not be run"))
         spec = replace(outcome.test, hint=needed.test.hint,
                        handout=needed.test.handout)
         return replace(outcome, test=spec, status=FAILED, message=(

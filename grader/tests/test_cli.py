@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -183,6 +184,15 @@ def test_doctor(capfd):
     out = capfd.readouterr().out
     for word in ("python", "valgrind", "bubblewrap", "in force", "shmmax", "queues_max"):
         assert word in out
+
+
+def test_doctor_misses_the_address_of_localhost(capfd, monkeypatch):
+    def unknown(*_):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert main(["doctor"]) == 2
+    assert "127.0.0.1 localhost" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("number", (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))

@@ -80,6 +80,9 @@ def test_a_refusal_counts_beside_the_test_that_it_needs(tiny_lab):
     score = score_lab(lab, outcomes(lab, **{needed: FAILED, refusal: CRASHED}),
                       all_ran(lab))
     assert score.outcomes[1].status == CRASHED
+    # The machine's fault in the one is not the student's in the other.
+    held = score_lab(lab, outcomes(lab, **{needed: BROKEN}), all_ran(lab)).outcomes[1]
+    assert held.status == BROKEN and needed in held.message
 
 
 def test_a_refusal_run_alone_stands(tiny_lab):
