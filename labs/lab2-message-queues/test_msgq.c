@@ -1285,7 +1285,7 @@ TEST(put_get, put_delivers_the_job_with_its_priority)
     const char *name;
     mqd_t q = make_jobq(&name, 5, JOB);
     unsigned char job[JOB], seen[JOB];
-    unsigned prio, given = random_below(32768);
+    unsigned prio, given = 1 + random_below(32767);
 
     fill_random(job, sizeof(job));
     struct subject *s = start_put(name, job, sizeof(job), given, -1);
