@@ -1340,13 +1340,6 @@ HELPER void put_one(void)
     put_numbers(1, 1);
 }
 
-HELPER void put_a_second(void)
-{
-    struct item it = {.from = 1, .number = 2};
-
-    CALL("put", ring_put(given_shared("ring", NULL), &it, -1));
-}
-
 /* Tells what it got as the digits of a number. */
 HELPER void get_numbers(const char *name, int n)
 {
@@ -1403,13 +1396,6 @@ SCENARIO(two_producers)
                                        .roles = {put_one, put_one, get_two}});
 }
 
-SCENARIO(two_at_either_end)
-{
-    run_schedules(&(struct small_case){
-        .prepare = prepare_ring,
-        .roles = {put_one, put_a_second, get_one, get_another}});
-}
-
 HELPER void both_in_order(struct subject *s, unsigned deaths)
 {
     (void)deaths;
@@ -1458,16 +1444,21 @@ TEST(ring, puts_and_gets_in_every_order_of_steps)
     EXPLORE_RING(get_and_close, get_is_refused, .preemptions = 2);
 }
 
-TEST(ring, many_at_either_end_in_every_order_of_steps)
+HELPER void explore_many(void)
 {
     EXPLORE_RING(two_consumers, each_got_one, .preemptions = 0);
     EXPLORE_RING(two_producers, one_of_each, .preemptions = 0);
 }
 
+TEST(ring, many_at_either_end_in_every_order_of_steps)
+{
+    explore_many();
+}
+
 /*
- * Two producers and two consumers: in small first, in every order of their
- * steps, so that the verdict doesn't hang on the one that happens; then at
- * large, on all processors, where what each does is ordered by the lock.
+ * In small first, in every order of the steps, so that the verdict doesn't hang
+ * on the one that happens; then two producers and two consumers at large, on
+ * all processors, where what each does is ordered by the lock.
  */
 TEST(ring, nothing_is_lost_or_got_twice)
 {
@@ -1476,7 +1467,7 @@ TEST(ring, nothing_is_lost_or_got_twice)
     struct subject *s[4];
     unsigned seen[2][20] = {{0}};
 
-    EXPLORE_RING(two_at_either_end, each_got_one, .preemptions = 0);
+    explore_many();
     for (int i = 0; i < 2; i++)
         s[i] = START_GET(r, 20, -1, NOTHING);
     for (int i = 0; i < 2; i++)
