@@ -1367,39 +1367,78 @@ TEST(slots, what_is_shared_is_touched_with_the_mutex)
     expect_return(s[3], "get 1", 0);
 }
 
-/* A small case, in every order of its steps: two items through one slot. */
+/* Small cases, in every order of their steps: two items through one slot, and
+ * two producers and two consumers with a slot for each. */
 
 HELPER void prepare_slots(void)
 {
     struct slots *s = given_shared("slots", NULL);
 
     memset(s, 0, sizeof(*s));
-    slots_init(s, 1);
+    slots_init(s, (size_t)given_int("n"));
+}
+
+HELPER void put_number(unsigned number)
+{
+    struct slot_item item = {.number = number};
+
+    CALL("put", slots_put(given_shared("slots", NULL), &item, -1));
+}
+
+HELPER void put_one(void)
+{
+    put_number(1);
+}
+
+HELPER void put_another(void)
+{
+    put_number(2);
 }
 
 HELPER void put_two(void)
 {
-    struct slot_item item = {.from = 0};
-
-    for (item.number = 1; item.number <= 2; item.number++)
-        CALL("put", slots_put(given_shared("slots", NULL), &item, -1));
+    put_one();
+    put_another();
 }
 
-HELPER void get_two(void)
+/* Tells what it got as the digits of a number. */
+HELPER void get_numbers(const char *name, int n)
 {
     struct slot_item item = {.number = 0};
     int got = 0;
 
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < n; i++)
         if (CALL("get", slots_get(given_shared("slots", NULL), &item, -1)) == 0)
             got = 10 * got + (int)item.number;
-    tell_int("got", got);
+    tell_int(name, got);
+}
+
+HELPER void get_two(void)
+{
+    get_numbers("got", 2);
+}
+
+HELPER void get_one(void)
+{
+    get_numbers("got", 1);
+}
+
+HELPER void get_another(void)
+{
+    get_numbers("got as well", 1);
 }
 
 SCENARIO(two_through_one_slot)
 {
     run_schedules(&(struct small_case){.prepare = prepare_slots,
                                        .roles = {put_two, get_two}});
+}
+
+SCENARIO(two_at_either_end)
+{
+    run_schedules(&(struct small_case){
+        .prepare = prepare_slots,
+        .roles = {put_one, put_another, get_one, get_another}});
 }
 
 HELPER void both_in_order(struct subject *s, unsigned deaths)
@@ -1410,14 +1449,26 @@ HELPER void both_in_order(struct subject *s, unsigned deaths)
     expect_int(s, "got", 12);
 }
 
-HELPER void explore_slots(void)
+HELPER void each_got_one(struct subject *s, unsigned deaths)
 {
-    struct subject *s = START(two_through_one_slot,
-                              SHARE("slots", new_shared(sizeof(struct slots))));
+    long long got = got_int(s, "got"), other = got_int(s, "got as well");
 
-    explore(s, &(struct exploration){.preemptions = 1, .check = both_in_order});
-    finish(s);
+    (void)deaths;
+    expect_return(s, "put", 0);
+    expect_return(s, "get", 0);
+    EXPECT(got + other == 3 && got * other == 2,
+           "items 1 and 2, one for each consumer", "%lld and %lld", got, other);
 }
+
+#define EXPLORE_SLOTS(scenario, slots_, check_, preemptions_)              \
+    do {                                                                   \
+        struct subject *s_ =                                               \
+            START(scenario, INT("n", slots_),                              \
+                  SHARE("slots", new_shared(sizeof(struct slots))));       \
+        explore(s_, &(struct exploration){.check = (check_),               \
+                                          .preemptions = (preemptions_)}); \
+        finish(s_);                                                        \
+    } while (0)
 
 /*
  * In small first, in every order of the steps, so that the verdict doesn't hang
@@ -1431,7 +1482,8 @@ TEST(slots, nothing_is_lost_or_got_twice)
     struct subject *s[4];
     unsigned seen[2][20] = {{0}};
 
-    explore_slots();
+    EXPLORE_SLOTS(two_through_one_slot, 1, both_in_order, 1);
+    EXPLORE_SLOTS(two_at_either_end, 2, each_got_one, 0);
     for (int i = 0; i < 2; i++)
         s[i] = START_GET(q, 20, -1, NOTHING);
     for (int i = 0; i < 2; i++)
