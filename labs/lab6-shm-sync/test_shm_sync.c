@@ -1467,6 +1467,7 @@ TEST(ring, nothing_is_lost_or_got_twice)
     struct subject *s[4];
     unsigned seen[2][20] = {{0}};
 
+    EXPLORE_RING(two_through_one_slot, both_in_order, .wakes = 1);
     explore_many();
     for (int i = 0; i < 2; i++)
         s[i] = START_GET(r, 20, -1, NOTHING);
