@@ -547,9 +547,12 @@ def _link_script(place: Place, variant: str, renames: str) -> str:
 
 
 def link_errors(diagnostics: str) -> List[str]:
+    """What ld says, in words for a student.  (Its newer versions put the offset in
+    the section behind the line: "tiny.c:16:(.text+0x15): undefined reference".)"""
     errors = []
     for line in diagnostics.splitlines():
-        match = re.search(r"([^\s/:]+\.c:\d+): undefined reference to [`']([^']+)'", line)
+        match = re.search(r"([^\s/:]+\.c:\d+):(?:\([^)]*\):)? "
+                          r"undefined reference to [`']([^']+)'", line)
         if match:
             where, name = match.groups()
             name = name[len("shim_"):] if name.startswith("shim_") else name

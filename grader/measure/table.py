@@ -30,9 +30,9 @@ def _heading(data: Dict[str, Any], style: Style) -> List[str]:
     machine = data["machine"]
     return [
         _bold(f"Messages against shared memory {style.dot} {data['files']}", style),
-        f"{machine['processor']}, {machine['kernel']}",
-        f"{machine['compiler']}; {machine['cores_words']}; "
-        f"{data['rounds']} rounds, medians",
+        *textwrap.wrap(f"{machine['processor']}, {machine['kernel']}", 80),
+        *textwrap.wrap(f"{machine['compiler']}; {machine['cores_words']}; "
+                       f"{data['rounds']} rounds, medians", 80),
     ]
 
 

@@ -208,7 +208,13 @@ def includes_of(path: Path) -> List[str]:
     return home + ["-Ilabs/" + parts[1]] if parts[0] == "solutions" else home
 
 
-@pytest.mark.skipif(not shutil.which("clang-format"), reason="no clang-format")
+def formats_as_the_kit_does() -> bool:
+    """Each version of clang-format breaks some lines in its own way."""
+    return bool(shutil.which("clang-format")) and \
+        " version 14." in run_tool("clang-format", "--version").stdout
+
+
+@pytest.mark.skipif(not formats_as_the_kit_does(), reason="no clang-format 14")
 def test_c_is_formatted():
     done = run_tool("clang-format", "--dry-run", "-Werror", *named(c_files()))
     assert done.returncode == 0, done.stderr[:3000]

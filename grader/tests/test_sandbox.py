@@ -206,6 +206,8 @@ def test_a_run_full_of_processes_takes_none_from_another_one(isolation):
     if isolation.kind != NAMESPACES:
         pytest.skip("no namespaces here")
     user = {"user": 60999, "group": 60999, "extra_groups": []} if os.geteuid() == 0 else {}
+    if subprocess.run(["test", "-r", ROOT / "grader"], check=False, **user).returncode:
+        pytest.skip("the kit lies where no other user can read it")
     done = subprocess.run([sys.executable, "-B", "-c", _TWO_RUNS, _FORKS], cwd=ROOT,
                           capture_output=True, text=True, check=False, **user)
     assert done.stdout.split() == ["19", "19"], done.stderr

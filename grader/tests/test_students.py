@@ -9,6 +9,7 @@ import os
 import pytest
 
 from grader import run, sandbox
+from grader.build import link_errors
 from grader.model import NOT_BUILT, NOT_STARTED, PASSED, Report
 from grader.pipeline import Job, grade_lab
 from grader.report import json_report, terminal
@@ -125,3 +126,11 @@ def test_nothing_but_the_labs_own_can_be_seen(submit, isolation):
     words, _, rest = printed.partition("|")
     assert sorted(words.split()) == [".", "..", "bin", "out"], score.build_errors
     assert rest.split() == ["-1", "-1", "-1"]
+
+
+@pytest.mark.parametrize("where", ("tiny.c:16:", "tiny.c:16:(.text+0x15):"))
+def test_ld_of_any_age_is_understood(where):
+    said = ("/usr/bin/ld: /lab/obj/tiny.o: in function `tiny_answer':\n"
+            f"/lab/src/{where} undefined reference to `shim_getpidd'\n"
+            "collect2: error: ld returned 1 exit status")
+    assert link_errors(said) == ["tiny.c:16: getpidd is defined nowhere (is it misspelled?)"]
