@@ -1165,6 +1165,42 @@ TEST(slots, init_refuses_sizes_that_do_not_work)
     }
 }
 
+/* The next two leave aside whether the one who sleeps is woken; the two after
+ * them look at that. */
+TEST(slots, a_full_buffer_keeps_no_consumer_out)
+{
+    struct slots *q = new_slots(1);
+
+    put_now(q, 1, 1);
+    struct subject *p = START_PUT(q, 1, 2, 1, -1, NOTHING);
+    await_blocked(p, "futex");
+    struct subject *g = START_GET(q, 1, -1, NOTHING);
+    await_asleep(g);
+    EXPECT(was_told(g, "get 1"),
+           "a consumer that gets an item of a full buffer",
+           "it waits as well: the producer sleeps with the mutex held, and "
+           "only this consumer could make room");
+    finish(g);
+    expect_return(g, "get 1", 0);
+    kill_subject(p);
+}
+
+TEST(slots, an_empty_buffer_keeps_no_producer_out)
+{
+    struct slots *q = new_slots(1);
+    struct subject *g = START_GET(q, 1, -1, NOTHING);
+
+    await_blocked(g, "futex");
+    struct subject *p = START_PUT(q, 1, 2, 1, -1, NOTHING);
+    await_asleep(p);
+    EXPECT(was_told(p, "put 1"), "a producer that puts into an empty buffer",
+           "it waits as well: the consumer sleeps with the mutex held, and "
+           "only this producer could bring an item");
+    finish(p);
+    expect_return(p, "put 1", 0);
+    kill_subject(g);
+}
+
 TEST(slots, get_waits_for_an_item)
 {
     struct slots *q = new_slots(2);
@@ -1188,42 +1224,6 @@ TEST(slots, put_waits_for_a_slot)
     finish(s);
     expect_return(s, "put 1", 0);
     get_now(q, 2, 1);
-}
-
-TEST(slots, a_full_buffer_keeps_no_consumer_out)
-{
-    struct slots *q = new_slots(1);
-
-    put_now(q, 1, 1);
-    struct subject *p = START_PUT(q, 1, 2, 1, -1, NOTHING);
-    await_blocked(p, "futex");
-    struct subject *g = START_GET(q, 1, -1, NOTHING);
-    await_asleep(g);
-    EXPECT(was_told(g, "get 1"),
-           "a consumer that gets an item of a full buffer",
-           "it waits as well: the producer sleeps with the mutex held, and "
-           "only this consumer could make room");
-    finish(g);
-    expect_return(g, "get 1", 0);
-    finish(p);
-    expect_return(p, "put 1", 0);
-}
-
-TEST(slots, an_empty_buffer_keeps_no_producer_out)
-{
-    struct slots *q = new_slots(1);
-    struct subject *g = START_GET(q, 1, -1, NOTHING);
-
-    await_blocked(g, "futex");
-    struct subject *p = START_PUT(q, 1, 2, 1, -1, NOTHING);
-    await_asleep(p);
-    EXPECT(was_told(p, "put 1"), "a producer that puts into an empty buffer",
-           "it waits as well: the consumer sleeps with the mutex held, and "
-           "only this producer could bring an item");
-    finish(p);
-    expect_return(p, "put 1", 0);
-    finish(g);
-    expect_return(g, "get 1", 0);
 }
 
 /* The producer is stopped after each of its posts. */
