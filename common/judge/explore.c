@@ -404,13 +404,13 @@ static void judge_schedule(unsigned deaths)
     if (s->too_long)
         test_fail(TIMED_OUT, NULL,
                   "expected: the processes of a small case end\n"
-                  "seen: more than %d steps, and they go on",
+                  "seen: a busy loop: more than %d steps, and they go on",
                   STEPS);
     if (s->stuck)
         test_fail(TIMED_OUT, NULL,
                   "expected: in every order of steps, each process gets on\n"
-                  "seen: in this one, each that is left waits, and nobody is "
-                  "left to wake one");
+                  "seen: a hang: in this one, each that is left waits, and "
+                  "nobody is left to wake one");
     if (!x.buffered)
         (expect_no_race)();
     if (x.is->patience != 0)

@@ -36,6 +36,8 @@ struct sum {
 };
 int sum_init(struct sum *s);
 int sum_add(struct sum *s, enum way way, int role, int number);
+/* Adds 1 to the atomic total again and again; does not come back. */
+void sum_count_for_ever(struct sum *s);
 
 /* Something that is made once, by whoever comes first. */
 enum once { ONCE_RIGHT, ONCE_PLAIN_FLAG, ONCE_RELAXED_FLAG, ONCE_EARLY_FLAG };

@@ -14,7 +14,7 @@ HELPER void try_case(struct subject *s, const struct exploration *e, bool right,
         return;
     }
     if (witnessed()) {
-        FAILS(strstr(words, "nobody") ? TIMED_OUT : FAILED, explore(s, e));
+        FAILS(strstr(words, "seen: a ") ? TIMED_OUT : FAILED, explore(s, e));
         says(words);
         says("replay: ");
     }
@@ -87,6 +87,25 @@ TEST(sums, wrong_ways_are_found)
                  &(struct exploration){
                      .preemptions = 2, .buffered = true, .check = is_eleven},
                  false, "schedules.c:");
+}
+
+HELPER void counts_for_ever(void)
+{
+    sum_count_for_ever(sum());
+}
+
+SCENARIO(without_end)
+{
+    run_schedules(&(struct small_case){.prepare = sum_prepare,
+                                       .roles = {sum_role_0, counts_for_ever}});
+}
+
+TEST(sums, one_that_goes_on_for_ever)
+{
+    try_case(START(without_end, SHARE("sum", new_shared(sizeof(struct sum))),
+                   INT("way", WITH_ATOMIC_ADD)),
+             &(struct exploration){.preemptions = 1}, false,
+             "seen: a busy loop: more than");
 }
 
 /* ---- once ----------------------------------------------------------------- */
@@ -176,7 +195,7 @@ TEST(conditions, lost_wakeups)
                        SHARE("happening", new_shared(sizeof(struct happening))),
                        INT("way", ways[i])),
                  &(struct exploration){.preemptions = 2},
-                 ways[i] == EVENT_RIGHT, "nobody is left to wake one");
+                 ways[i] == EVENT_RIGHT, "seen: a hang: in this one");
         if (ways[i] != EVENT_RIGHT && witnessed())
             says("cond_wait, waits");
     }
@@ -281,7 +300,7 @@ TEST(locks, taken_crosswise)
         try_case(START(pairs, SHARE("pair", new_shared(sizeof(struct pair))),
                        INT("crosswise", crosswise)),
                  &(struct exploration){.preemptions = 2}, !crosswise,
-                 "nobody is left to wake one");
+                 "seen: a hang: in this one");
         if (crosswise && witnessed())
             says("mutex_lock, waits");
     }
