@@ -77,7 +77,8 @@ int sysvq_serve(int qid,
 mqd_t jobq_create(const char *name, long maxmsg, long msgsize)
 {
     /* TODO(lab2): make a new queue of these sizes for this user alone; fail
-     * if the name is taken.  mq_open(3). */
+     * if the name is taken.  Does the kernel say EINVAL to each name that
+     * is to be refused?  mq_open(3). */
     errno = ENOSYS;
     return (mqd_t)-1;
 }

@@ -22,6 +22,10 @@
  *    says so).
  *  - A signal that is handled ends no wait: what waits goes on, and a
  *    deadline stays where it was.
+ *  - Who waits sleeps in the kernel until it is woken.
+ *  - A queue that is removed while a function sleeps in it is EIDRM.  Where it
+ *    is removed between two system calls (at a signal, or between a request
+ *    and its reply) the second one says EINVAL, and so may the function.
  *  - No function prints, exits, or keeps a descriptor, memory or a child once
  *    it has returned; jobq_create() and jobq_open() return a descriptor, which
  *    the caller closes with mq_close(3).
@@ -139,9 +143,11 @@ ssize_t sysvq_recv(int qid, long type, void *data, size_t cap, long *got_type);
  * the data of a reply is a struct reply_head and then the reply's bytes.
  * `number` tells calls apart: it is the request's, and another one in each
  * call of a process.  Process ids come again, so a process does not begin with
- * the number that others began with; the time in nanoseconds is a start.  A
- * reply with another number is an answer to a call that the client gave up (or
- * to a dead process that had the same id): it is dropped.
+ * the number that others began with, and a count does not go on in a forked
+ * child; the time in nanoseconds is a start.  A reply with another number is
+ * an answer to a call that the client gave up (or to a dead process that had
+ * the same id): it is dropped.  So is one that is shorter than its head, or
+ * longer than a reply may be.
  *
  * A queue holds 16384 bytes (msgmnb), requests and replies together.  When
  * clients fill it with requests, there is no room for a reply, and everybody
@@ -173,7 +179,7 @@ struct reply_head {
  *   EMSGSIZE  req_size is over SYSVQ_CALL_BYTES; nothing was sent
  *   E2BIG     the reply has more than cap bytes.  It has been taken from the
  *             queue, *rep_len is its size, rep is as it was
- *   EIDRM     the queue was removed meanwhile
+ *   EIDRM     the queue was removed meanwhile (or EINVAL: see above)
  *   what the handler's errno was, when the handler failed
  */
 int sysvq_call(int qid, const void *req, size_t req_size, void *rep, size_t cap,
@@ -183,17 +189,20 @@ int sysvq_call(int qid, const void *req, size_t req_size, void *rep, size_t cap,
  * Answers n requests, in the order in which they came.
  *
  * handle  gets a request of `size` bytes; *rep_size is the room at rep
- *         (SYSVQ_CALL_BYTES), and becomes the reply's size.  It returns 0, or
- *         -1 with errno, which then is what the client's call fails with.
+ *         (SYSVQ_CALL_BYTES), and becomes the reply's size, which is no more.
+ *         It returns 0, or -1 with errno (not 0), which then is what the
+ *         client's call fails with.
  * n       how many requests; 0: none
  *
- * Messages that are no requests stay in the queue.  A request that can't be
- * answered (shorter than its head, or `from` below 1) is dropped and not
- * counted.  The reply waits for room while the queue is full.  Whether a client
- * that does not exist any more is sent one is left to you.
+ * Messages of other types stay in the queue.  One that is no request is
+ * dropped and not counted: it is shorter than its head or longer than a request
+ * may be, or `from` is no process id (below 1, or SYSVQ_REQUEST and above,
+ * where the reply would be the next request).  The reply waits for room while
+ * the queue is full.  Whether a client that does not exist any more is sent one
+ * is left to you.
  *
  * Returns 0, or -1 with errno:
- *   EIDRM   the queue was removed meanwhile
+ *   EIDRM   the queue was removed meanwhile (or EINVAL: see above)
  *   EINVAL  there is no such queue
  */
 int sysvq_serve(int qid,
@@ -209,13 +218,14 @@ int sysvq_serve(int qid,
  * Makes a new, empty queue, for its owner alone, and opens it to read and
  * write.
  *
- * name     "/" and a name without a slash
+ * name     "/" and a name without a slash, not empty
  * maxmsg   so many jobs fit: 1 to what the system allows (10 by default)
  * msgsize  the longest job, in bytes: 1 to what the system allows (8192)
  *
  * Returns a descriptor, or (mqd_t)-1 with errno:
  *   EEXIST  there is a queue of that name; it is left alone
- *   EINVAL  maxmsg, msgsize or the name is not as above
+ *   EINVAL  maxmsg, msgsize or the name is not as above.  (Look at the name:
+ *           the kernel has other errnos for some of these.)
  *   EMFILE  this user's queues hold as many bytes as the system allows
  *           (RLIMIT_MSGQUEUE in getrlimit(2))
  *
@@ -251,7 +261,7 @@ int jobq_destroy(const char *name);
 /*
  * deadline_ms, in both functions: how long to wait at most, in milliseconds
  * from the call on.  -1: for ever; 0: not at all; a job or a place that is
- * there at once is taken, whatever the deadline.
+ * there at once is taken, whatever the deadline.  O_NONBLOCK is not set on q.
  */
 
 /*
@@ -300,11 +310,12 @@ ssize_t jobq_get(mqd_t q, void *job, size_t cap, unsigned *prio,
  *       go on; anything else ends the draining (this job is taken and counts).
  *       It may use the queue itself.
  *
- * The queue's flags (O_NONBLOCK in mq_getattr(3)) are as before, however this
- * ends.
+ * The queue's flags (O_NONBLOCK in mq_getattr(3)) are as before whenever each
+ * is called, and however this ends.
  *
- * Returns how many jobs were handed out, 0 or more.
- * Returns -1 with errno when it could not begin, such as:
+ * Returns how many jobs were handed out, 0 or more; so, too, when an error
+ * comes after the first of them.
+ * Returns -1 with errno when an error comes before it, such as:
  *   EBADF   q is no queue
  *   ENOMEM  no memory for one job
  */

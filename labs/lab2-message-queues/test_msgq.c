@@ -14,6 +14,7 @@
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -496,6 +497,8 @@ TEST(types, recv_leaves_a_message_that_does_not_fit)
 
     finish(s);
     expect_error(s, "recv", E2BIG);
+    EXPECT(got_int(s, "type") == -1, "got_type as it was: no message was taken",
+           "it was written, with %lld", got_int(s, "type"));
     expect_queued(id, 4);
     s = start_receive(id, 9, 12);
     finish(s);
@@ -586,6 +589,9 @@ HELPER uint32_t take_request(struct subject *s, int id, const void *req,
     struct packet p;
     struct request_head head;
 
+    await_asleep(s);
+    if (was_told(s, "call")) /* refused, or an earlier one */
+        expect_return(s, "call", 0);
     await_blocked(s, "msgrcv");
     size_t got = take(id, SYSVQ_REQUEST, &p);
     EXPECT(got == sizeof(head) + size, "a request: its head, then its bytes",
@@ -603,7 +609,7 @@ HELPER void put_reply(int id, long to, int err, uint32_t number,
                       const void *rep, size_t size)
 {
     struct reply_head head = {.err = err, .number = number};
-    char data[ROOM];
+    char data[SYSVQ_MAX_BYTES];
 
     memcpy(data, &head, sizeof(head));
     memcpy(data + sizeof(head), rep, size);
@@ -671,6 +677,30 @@ TEST(call, call_drops_the_answer_to_an_older_call)
     expect_queued(id, 0);
 }
 
+/* The short ones end in the head, where a buffer that is used again still has
+ * the number of this call. */
+TEST(call, call_drops_what_is_no_reply)
+{
+    int id = make_queue(new_key());
+    static const char longest[SYSVQ_CALL_BYTES + 1];
+    char seen[ROOM];
+    struct subject *s = start_call(id, "?", 1, ROOM);
+    uint32_t number = take_request(s, id, "?", 1);
+    long pid = (long)got_int(s, "pid");
+
+    put(id, pid, "", 0);
+    put(id, pid, longest, sizeof(int32_t));
+    put_reply(id, pid, 0, number - 1, longest, sizeof(longest));
+    put_reply(id, pid, 0, number, "fresh", 5);
+    finish(s);
+    expect_return(s, "call", 0);
+    expect_int(s, "len", 5);
+    got_copy(s, "rep", seen, sizeof(seen));
+    EXPECT(memcmp(seen, "fresh", 5) == 0, "the bytes of the one whole reply",
+           "other bytes");
+    expect_queued(id, 0);
+}
+
 SCENARIO(call_twice)
 {
     char rep[ROOM];
@@ -699,24 +729,53 @@ TEST(call, each_call_has_a_number_of_its_own)
     expect_return(s, "call", 0);
 }
 
-/* Two processes one after the other; they could have had one id. */
+/* Two programs that have one process id: the second is executed by the first,
+ * which is how an id comes again at once. */
+TOOL(call_once)
+{
+    char rep[ROOM];
+    ssize_t len;
+
+    return sysvq_call(atoi(argv[1]), "2", 1, rep, sizeof(rep), &len) == 0 ? 0
+                                                                          : 1;
+}
+
+SCENARIO(call_and_execute)
+{
+    char rep[ROOM], id[16];
+    ssize_t len;
+    int status = 0;
+
+    snprintf(id, sizeof(id), "%d", (int)given_int("id"));
+    pid_t child = fork();
+    if (child == 0) {
+        tell_int("pid", getpid());
+        CALL("call", sysvq_call(atoi(id), "1", 1, rep, sizeof(rep), &len));
+        execv(tool_program(), TOOL_ARGV((char *)"call_once", id));
+        _exit(127);
+    }
+    waitpid(child, &status, 0);
+    tell_int("status", status);
+}
+
 TEST(call, each_process_begins_with_another_number)
 {
     int id = make_queue(new_key());
-    uint32_t numbers[2];
+    struct subject *s = START(call_and_execute, INT("id", id));
+    uint32_t first = take_request(s, id, "1", 1);
 
-    for (int i = 0; i < 2; i++) {
-        struct subject *s = start_call(id, "?", 1, ROOM);
-        numbers[i] = take_request(s, id, "?", 1);
-        put_reply(id, (long)got_int(s, "pid"), 0, numbers[i], "", 0);
-        finish(s);
-        expect_return(s, "call", 0);
-    }
-    EXPECT(numbers[0] != numbers[1],
-           "another number in another process's first call",
-           "both begin with %u: had the first one died, and the second got its "
-           "process id, it would take the first one's reply",
-           numbers[0]);
+    put_reply(id, (long)got_int(s, "pid"), 0, first, "", 0);
+    await(s, "call");
+    uint32_t second = take_request(s, id, "2", 1);
+    EXPECT(first != second, "another number in another process's first call",
+           "two processes that have the same id, one after the other, both "
+           "begin with %u: had the first one died, the second would take the "
+           "first one's reply",
+           first);
+    put_reply(id, (long)got_int(s, "pid"), 0, second, "", 0);
+    finish(s);
+    expect_return(s, "call", 0);
+    expect_int(s, "status", 0);
 }
 
 SCENARIO(call_and_fork)
@@ -727,29 +786,39 @@ SCENARIO(call_and_fork)
 
     tell_int("pid", getpid());
     CALL("parent", sysvq_call(id, "1", 1, rep, sizeof(rep), &len));
-    pid_t child = fork();
-    if (child == 0) {
-        tell_int("pid", getpid());
-        reached("forked");
-        CALL("call", sysvq_call(id, "2", 1, rep, sizeof(rep), &len));
-        _exit(0);
+    for (int i = 0; i < 2; i++) {
+        pid_t child = fork();
+
+        if (child == 0) {
+            tell_int("pid", getpid());
+            reached(i == 0 ? "forked" : "forked again");
+            CALL("call", sysvq_call(id, "2", 1, rep, sizeof(rep), &len));
+            _exit(0);
+        }
+        waitpid(child, NULL, 0);
     }
-    waitpid(child, NULL, 0);
 }
 
 TEST(call, a_forked_child_calls_under_its_own_id)
 {
     int id = make_queue(new_key());
     struct subject *s = START(call_and_fork, INT("id", id));
-    uint32_t number = take_request(s, id, "1", 1);
+    uint32_t number = take_request(s, id, "1", 1), numbers[2];
 
     put_reply(id, (long)got_int(s, "pid"), 0, number, "", 0);
-    await(s, "forked");
-    number = take_request(s, id, "2", 1);
-    put_reply(id, (long)got_int(s, "pid"), 0, number, "", 0);
+    for (int i = 0; i < 2; i++) {
+        await(s, i == 0 ? "forked" : "forked again");
+        numbers[i] = take_request(s, id, "2", 1);
+        put_reply(id, (long)got_int(s, "pid"), 0, numbers[i], "", 0);
+    }
     finish(s);
     expect_return(s, "parent", 0);
     expect_return(s, "call", 0);
+    EXPECT(numbers[0] != numbers[1],
+           "another number in the first call of each forked child",
+           "both begin with %u, whose parent's first call had %u: the parent's "
+           "count went on in both",
+           numbers[0], number);
 }
 
 TEST(call, call_fails_with_the_handlers_errno)
@@ -763,6 +832,9 @@ TEST(call, call_fails_with_the_handlers_errno)
     put_reply(id, (long)got_int(s, "pid"), EDOM, number, "", 0);
     finish(s);
     expect_error(s, "call", EDOM);
+    EXPECT(got_int(s, "len") == -7,
+           "*rep_len as it was: the handler has made no reply",
+           "it was written, with %lld", got_int(s, "len"));
     expect_queued(id, 0);
 }
 
@@ -794,6 +866,67 @@ TEST(call, call_refuses_a_request_that_is_too_long)
     finish(s);
     expect_error(s, "call", EMSGSIZE);
     expect_queued(id, 0);
+}
+
+SCENARIO(call_with_the_longest)
+{
+    static char rep[SYSVQ_CALL_BYTES];
+    ssize_t len = -7;
+    size_t size;
+    const void *req = given_bytes("req", &size);
+
+    tell_int("pid", getpid());
+    CALL("call", sysvq_call((int)given_int("id"), req, size, rep,
+                            SYSVQ_CALL_BYTES, &len));
+    tell_int("len", len);
+    tell_bytes("rep", rep, sizeof(rep));
+}
+
+TEST(call, call_takes_the_longest_request_and_reply)
+{
+    static char req[SYSVQ_CALL_BYTES], rep[SYSVQ_CALL_BYTES],
+        seen[SYSVQ_CALL_BYTES];
+    int id = make_queue(new_key());
+
+    fill_random(req, sizeof(req));
+    fill_random(rep, sizeof(rep));
+    struct subject *s = START(call_with_the_longest, INT("id", id),
+                              BYTES("req", req, sizeof(req)));
+    uint32_t number = take_request(s, id, req, sizeof(req));
+    put_reply(id, (long)got_int(s, "pid"), 0, number, rep, sizeof(rep));
+    finish(s);
+    expect_return(s, "call", 0);
+    expect_int(s, "len", SYSVQ_CALL_BYTES);
+    got_copy(s, "rep", seen, sizeof(seen));
+    EXPECT(memcmp(seen, rep, sizeof(rep)) == 0, "the reply's bytes",
+           "other bytes");
+    expect_queued(id, 0);
+}
+
+/* Where the queue is removed while nobody sleeps in it. */
+HELPER void expect_removed(struct subject *s, const char *name)
+{
+    expect_error(s, name, got_errno(s, name) == EINVAL ? EINVAL : EIDRM);
+}
+
+/* While it sleeps, and before it does. */
+TEST(call, call_ends_when_the_queue_is_removed)
+{
+    int id = make_queue(new_key());
+    struct subject *s = start_call(id, "?", 1, ROOM);
+
+    take_request(s, id, "?", 1);
+    REQUIRE(msgctl(id, IPC_RMID, NULL) == 0);
+    finish(s);
+    expect_error(s, "call", EIDRM);
+    id = make_queue(new_key());
+    s = START(call, INT("id", id), BYTES("req", "?", 1), INT("cap", ROOM),
+              HOLD("msgrcv", 1, "about to wait"));
+    await(s, "about to wait");
+    REQUIRE(msgctl(id, IPC_RMID, NULL) == 0);
+    let_go(s, "about to wait");
+    finish(s);
+    expect_removed(s, "call");
 }
 
 /* Answers with the request's bytes, turned round; "no" is refused. */
@@ -912,18 +1045,35 @@ TEST(serve, serve_takes_the_longest_request_and_reply)
 
 TEST(serve, serve_leaves_replies_and_drops_what_is_no_request)
 {
-    int id = make_queue(new_key());
+    static const char too_long[SYSVQ_CALL_BYTES + 1];
+    static const struct {
+        const char *what;
+        int32_t from; /* 0: the judge */
+        size_t size;  /* after the head */
+    } none[] = {
+        {"one that is longer than a request may be", 0, SYSVQ_CALL_BYTES + 1},
+        {"one with a `from` below 1", -1, 3},
+        {"one with SYSVQ_REQUEST as its `from`", SYSVQ_REQUEST, 3}};
 
-    put(id, 5, "a reply for process 5", 21);
-    put(id, SYSVQ_REQUEST, "x", 1);
-    put_request(id, 0, 5, "abc", 3);
-    put_request(id, -getpid(), 6, "abc", 3);
-    put_request(id, getpid(), 7, "abc", 3);
-    struct subject *s = START(serve, INT("id", id), INT("n", 1));
-    finish(s);
-    expect_return(s, "serve", 0);
-    expect_reply(id, getpid(), 0, 7, "cba", 3);
-    expect_queued(id, 1);
+    for (int i = 0; i < 3; i++) {
+        int id = make_queue(new_key());
+        struct packet p;
+
+        put(id, 5, "a reply for process 5", 21);
+        put(id, SYSVQ_REQUEST, "x", 1);
+        put_request(id, 0, 5, "abc", 3);
+        put_request(id, none[i].from != 0 ? none[i].from : getpid(), 6,
+                    too_long, none[i].size);
+        put_request(id, getpid(), 7, "abc", 3);
+        struct subject *s = START(serve, INT("id", id), INT("n", 1));
+        finish(s);
+        expect_return(s, "serve", 0);
+        EXPECT(msgrcv(id, &p, sizeof(p.data), SYSVQ_REQUEST, IPC_NOWAIT) == -1,
+               "what is no request dropped, and the request behind it answered",
+               "%s was answered, or counted", none[i].what);
+        expect_reply(id, getpid(), 0, 7, "cba", 3);
+        expect_queued(id, 1);
+    }
 }
 
 TEST(serve, serve_waits_for_requests_and_takes_n)
@@ -964,6 +1114,15 @@ TEST(serve, serve_ends_when_the_queue_is_removed)
     REQUIRE(msgctl(id, IPC_RMID, NULL) == 0);
     finish(s);
     expect_error(s, "serve", EIDRM);
+    id = make_queue(new_key());
+    put_request(id, getpid(), 7, "abc", 3);
+    s = START(serve, INT("id", id), INT("n", 1),
+              HOLD("msgsnd", 1, "about to reply"));
+    await(s, "about to reply");
+    REQUIRE(msgctl(id, IPC_RMID, NULL) == 0);
+    let_go(s, "about to reply");
+    finish(s);
+    expect_removed(s, "serve");
 }
 
 /* The room that the request gave up is taken before the reply is sent. */
@@ -1151,6 +1310,8 @@ SCENARIO(create_jobs_wrongly)
     CALL("maxmsg 0", jobq_create(name, 0, 64));
     CALL("msgsize 0", jobq_create(name, 3, 0));
     CALL("no slash", jobq_create(name + 1, 3, 64));
+    CALL("only a slash", jobq_create("/", 3, 64));
+    CALL("two slashes", jobq_create("/shop/jobs", 3, 64));
 }
 
 TEST(jobs, create_refuses_sizes_and_names_that_do_not_work)
@@ -1161,6 +1322,8 @@ TEST(jobs, create_refuses_sizes_and_names_that_do_not_work)
     expect_error(s, "maxmsg 0", EINVAL);
     expect_error(s, "msgsize 0", EINVAL);
     expect_error(s, "no slash", EINVAL);
+    expect_error(s, "only a slash", EINVAL);
+    expect_error(s, "two slashes", EINVAL);
     expect_nothing_left(s);
 }
 
@@ -1301,6 +1464,11 @@ TEST(put_get, put_delivers_the_job_with_its_priority)
     expect_return(s, "put", 0);
     EXPECT(mq_receive(q, (char *)seen, JOB, &prio) == 0,
            "an empty job in the queue", "none, or a longer one");
+    s = start_put(name, "top", 3, 32767, 0);
+    finish(s);
+    expect_return(s, "put", 0);
+    EXPECT(mq_receive(q, (char *)seen, JOB, &prio) == 3 && prio == 32767,
+           "a job of the highest priority, 32767", "another one");
     mq_close(q);
 }
 
@@ -1373,30 +1541,48 @@ TEST(put_get, get_with_little_room_takes_nothing)
     mq_close(q);
 }
 
+enum { FAR_OFF_MS = 600000 };
+
+/* It sleeps in the queue, or in poll(2) and the like for it; the call is not
+ * over, and is not made again and again. */
+HELPER void expect_asleep(struct subject *s, const char *name)
+{
+    await_still(s);
+    EXPECT(!was_told(s, name), "a wait, for which there is a reason",
+           "the call has returned");
+    EXPECT(calls_made(s, "nanosleep") == 0, "sleep until it is woken",
+           "a nap, and then it looks again");
+}
+
 TEST(put_get, put_waits_for_room_and_get_for_a_job)
 {
     const char *name;
     mqd_t q = make_jobq(&name, 1, JOB);
-    struct subject *s = start_get(name, JOB, -1);
 
-    await_blocked(s, "mq_receive");
-    REQUIRE(mq_send(q, "first", 5, 1) == 0);
-    finish(s);
-    expect_return(s, "get", 5);
-    REQUIRE(mq_send(q, "second", 6, 1) == 0);
-    s = start_put(name, "third", 5, 2, -1);
-    await_blocked(s, "mq_send");
-    REQUIRE(mq_receive(q, (char[JOB]){0}, JOB, NULL) == 6);
-    finish(s);
-    expect_return(s, "put", 0);
-    expect_jobs(q, 1);
+    for (int deadline = -1; deadline <= FAR_OFF_MS;
+         deadline += FAR_OFF_MS + 1) {
+        struct subject *s = start_get(name, JOB, deadline);
+
+        expect_asleep(s, "get");
+        REQUIRE(mq_send(q, "first", 5, 1) == 0);
+        finish(s);
+        expect_return(s, "get", 5);
+        REQUIRE(mq_send(q, "second", 6, 1) == 0);
+        s = start_put(name, "third", 5, 2, deadline);
+        expect_asleep(s, "put");
+        REQUIRE(mq_receive(q, (char[JOB]){0}, JOB, NULL) == 6);
+        finish(s);
+        expect_return(s, "put", 0);
+        expect_jobs(q, 1);
+        REQUIRE(mq_receive(q, (char[JOB]){0}, JOB, NULL) == 5);
+    }
     mq_close(q);
 }
 
 /* A signal every 20 ms.  The first one that finds the call under way does what
  * the call waits for: it takes a job from a full queue, or puts one into an
  * empty one. */
-enum { FAR_OFF_MS = 600000, HELP_US = 20000 };
+enum { HELP_US = 20000 };
 
 static KIT_UNUSED struct {
     mqd_t q; /* in non-blocking mode */
@@ -1557,9 +1743,9 @@ TEST(put_get, put_and_get_survive_signals)
     mq_close(q);
 }
 
-/* A signal every 10 ms, 300 of them at most.  While they last, a wait of
- * 150 ms that begins anew at each of them does not end. */
-enum { TICK_US = 10000, MOST_TICKS = 300, TICKING_MS = 150 };
+/* A signal every 10 ms, 150 of them at most.  While they last, a wait of
+ * 80 ms that begins anew at each of them does not end. */
+enum { TICK_US = 10000, MOST_TICKS = 150, TICKING_MS = 80 };
 
 static KIT_UNUSED volatile sig_atomic_t ticks;
 
@@ -1572,7 +1758,7 @@ HELPER void on_tick(int sig)
         setitimer(ITIMER_REAL, &off, NULL);
 }
 
-SCENARIO(get_while_signals_come)
+SCENARIO(wait_while_signals_come)
 {
     mqd_t q = given_jobq();
     const struct sigaction action = {.sa_handler = on_tick};
@@ -1583,7 +1769,10 @@ SCENARIO(get_while_signals_come)
 
     sigaction(SIGALRM, &action, NULL);
     setitimer(ITIMER_REAL, &on, NULL);
-    CALL("get", jobq_get(q, job, sizeof(job), NULL, TICKING_MS));
+    if (given_int("full") == 1)
+        CALL("wait", jobq_put(q, "more", 4, 1, TICKING_MS));
+    else
+        CALL("wait", jobq_get(q, job, sizeof(job), NULL, TICKING_MS));
     setitimer(ITIMER_REAL, &off, NULL);
     tell_int("took", now_ms() - began);
     tell_int("signals", ticks);
@@ -1594,14 +1783,22 @@ TEST(put_get, signals_do_not_put_the_deadline_off)
 {
     const char *name;
     mqd_t q = make_jobq(&name, 1, JOB);
-    struct subject *s = START(get_while_signals_come, STR("name", name));
 
-    finish(s);
-    expect_error(s, "get", ETIMEDOUT);
-    expect_waited(s, TICKING_MS);
-    EXPECT(got_int(s, "signals") < MOST_TICKS,
-           "a wait of 150 ms ends, though a signal comes every 10 ms",
-           "it ended only when the %d signals were over", MOST_TICKS);
+    for (int full = 0; full <= 1; full++) {
+        if (full)
+            REQUIRE(mq_send(q, "full", 4, 1) == 0);
+        struct subject *s = START(wait_while_signals_come, STR("name", name),
+                                  INT("full", full));
+        finish(s);
+        expect_error(s, "wait", ETIMEDOUT);
+        expect_waited(s, TICKING_MS);
+        EXPECT(got_int(s, "signals") < MOST_TICKS,
+               full ? "jobq_put's wait of 80 ms ends, though a signal comes "
+                      "every 10 ms"
+                    : "jobq_get's wait of 80 ms ends, though a signal comes "
+                      "every 10 ms",
+               "it ended only when the %d signals were over", MOST_TICKS);
+    }
     mq_close(q);
 }
 
@@ -1612,13 +1809,20 @@ TEST(put_get, signals_do_not_put_the_deadline_off)
 /* What `each` is told to do, and what it has seen. */
 struct drained {
     mqd_t q;
-    int stop_after;
-    bool puts_more;
+    int stop_after, stop_with;
+    bool puts_more, nonblock_seen, block_seen;
     int n;
     size_t sizes[16];
     unsigned prios[16];
     char texts[16][16];
 };
+
+HELPER long flags_of(mqd_t q)
+{
+    struct mq_attr attr;
+
+    return mq_getattr(q, &attr) == 0 ? attr.mq_flags & O_NONBLOCK : -1;
+}
 
 HELPER int note_job(const void *job, size_t size, unsigned prio, void *ctx)
 {
@@ -1630,16 +1834,10 @@ HELPER int note_job(const void *job, size_t size, unsigned prio, void *ctx)
         memcpy(d->texts[d->n], job, size < 16 ? size : 16);
     }
     d->n++;
+    *(flags_of(d->q) == 0 ? &d->block_seen : &d->nonblock_seen) = true;
     if (d->puts_more && d->n < 100)
         mq_send(d->q, "another one", 11, 1);
-    return d->n == d->stop_after;
-}
-
-HELPER long flags_of(mqd_t q)
-{
-    struct mq_attr attr;
-
-    return mq_getattr(q, &attr) == 0 ? attr.mq_flags & O_NONBLOCK : -1;
+    return d->n == d->stop_after ? d->stop_with : 0;
 }
 
 SCENARIO(drain)
@@ -1647,7 +1845,8 @@ SCENARIO(drain)
     mqd_t q = given_jobq();
     struct mq_attr attr = {.mq_flags = given_int("nonblock") ? O_NONBLOCK : 0};
     struct drained d = {.q = q,
-                        .stop_after = (int)given_int("stop"),
+                        .stop_after = abs((int)given_int("stop")),
+                        .stop_with = given_int("stop") < 0 ? -1 : 1,
                         .puts_more = given_int("more") == 1};
 
     mq_setattr(q, &attr, NULL);
@@ -1658,6 +1857,7 @@ SCENARIO(drain)
     mq_close(q);
 }
 
+/* stop  after so many jobs, as `each` says by 1; below 0: by -1; 0: never */
 HELPER struct subject *start_drain(const char *name, int stop, int more,
                                    int nonblock)
 {
@@ -1711,13 +1911,17 @@ TEST(drain, drain_stops_when_it_is_told_to)
     const char *name;
     mqd_t q = make_jobq(&name, 5, JOB);
 
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         REQUIRE(mq_send(q, "job", 3, 1) == 0);
     struct subject *s = start_drain(name, 2, 0, 0);
     finish(s);
     expect_return(s, "drain", 2);
-    expect_jobs(q, 2);
+    expect_jobs(q, 3);
     expect_int(s, "flags", 0);
+    s = start_drain(name, -1, 0, 0);
+    finish(s);
+    expect_return(s, "drain", 1);
+    expect_jobs(q, 2);
     mq_close(q);
 }
 
@@ -1725,6 +1929,7 @@ TEST(drain, drain_leaves_the_flags_as_they_were)
 {
     const char *name;
     mqd_t q = make_jobq(&name, 5, JOB);
+    struct drained d;
 
     for (int nonblock = 0; nonblock <= 1; nonblock++) {
         REQUIRE(mq_send(q, "job", 3, 1) == 0);
@@ -1733,6 +1938,10 @@ TEST(drain, drain_leaves_the_flags_as_they_were)
         expect_return(s, "drain", 1);
         EXPECT((got_int(s, "flags") != 0) == (nonblock == 1),
                "O_NONBLOCK as it was before",
+               nonblock ? "it was set and is not" : "it was not set and is");
+        got_copy(s, "drained", &d, sizeof(d));
+        EXPECT(nonblock ? !d.block_seen : !d.nonblock_seen,
+               "O_NONBLOCK as it was before, whenever `each` is called",
                nonblock ? "it was set and is not" : "it was not set and is");
     }
     mq_close(q);
@@ -1800,5 +2009,75 @@ TEST(drain, drain_survives_signals)
     finish(s);
     expect_return(s, "drain", 3);
     expect_jobs(q, 0);
+    mq_close(q);
+}
+
+SCENARIO(drain_no_queue)
+{
+    struct drained d = {.q = (mqd_t)-1};
+
+    CALL("drain", jobq_drain((mqd_t)-1, note_job, &d));
+}
+
+/* It can't take the job of that number, nor a later one. */
+HELPER struct subject *start_failing_drain(const char *name, int number)
+{
+    return START(drain, STR("name", name), INT("stop", 0), INT("more", 0),
+                 INT("nonblock", 0), FAIL("mq_receive", number, 99, EBADF));
+}
+
+/* In a process that may have no more memory than it has; a heap that has been
+ * used up has no room for a job. */
+SCENARIO(drain_without_memory)
+{
+    mqd_t q = given_jobq();
+    struct drained d = {.q = q};
+    void **first = NULL, **block;
+    const struct rlimit none = {0, RLIM_INFINITY};
+
+    if (setrlimit(RLIMIT_AS, &none) == -1)
+        exit(1);
+    for (size_t size = 1 << 16; size >= sizeof(*block); size /= 2)
+        while ((block = malloc(size)) != NULL) {
+            *block = first;
+            first = block;
+        }
+    errno = 0;
+    ssize_t n = jobq_drain(q, note_job, &d);
+    int err = errno;
+    while (first != NULL) {
+        block = first;
+        first = *block;
+        free(block);
+    }
+    errno = err;
+    call_int("drain", "jobq_drain(q, note_job, &d)", n);
+    mq_close(q);
+}
+
+TEST(drain, drain_says_when_it_could_not_begin)
+{
+    const char *name;
+    mqd_t q = make_jobq(&name, 5, JOB);
+
+    for (int i = 0; i < 3; i++)
+        REQUIRE(mq_send(q, "job", 3, 1) == 0);
+    struct subject *s = START(drain_no_queue, NOTHING);
+    finish(s);
+    expect_error(s, "drain", EBADF);
+    s = start_failing_drain(name, 1);
+    finish(s);
+    expect_error(s, "drain", EBADF);
+    expect_jobs(q, 3);
+    s = start_failing_drain(name, 2);
+    finish(s);
+    expect_return(s, "drain", 1);
+    expect_jobs(q, 2);
+    if (!under_valgrind()) {
+        s = START(drain_without_memory, STR("name", name));
+        finish(s);
+        if (got_int(s, "drain") != 2)
+            expect_error(s, "drain", ENOMEM);
+    }
     mq_close(q);
 }

@@ -123,19 +123,14 @@ ssize_t sysvq_recv(int qid, long type, void *data, size_t cap, long *got_type)
 }
 
 // BEGIN SOLUTION
-/* The number of a new call.  The first one comes from the clock, so that a
- * process does not begin like another one that had its id. */
+/* The number of a new call, from the clock: a count would begin alike in
+ * another process that had this id, and go on in a forked child. */
 static uint32_t new_number(void)
 {
-    static uint32_t number;
+    struct timespec now;
 
-    if (number == 0) {
-        struct timespec now;
-
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        number = (uint32_t)(now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
-    }
-    return ++number;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint32_t)(now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
 }
 
 /* Takes replies until the one to this call comes; its size, head included. */
@@ -148,7 +143,8 @@ static ssize_t take_reply(int qid, struct message *m, uint32_t number)
 
         if (size == -1)
             return -1;
-        if ((size_t)size < sizeof(head))
+        if ((size_t)size < sizeof(head) ||
+            (size_t)size > sizeof(head) + SYSVQ_CALL_BYTES)
             continue;
         memcpy(&head, m->data, sizeof(head));
         if (head.number == number)
@@ -202,15 +198,17 @@ int sysvq_call(int qid, const void *req, size_t req_size, void *rep, size_t cap,
 }
 
 // BEGIN SOLUTION
-/* A whole head, and a client whom a reply can be sent to. */
+/* A whole head, no more than a request may have, and a client whom a reply can
+ * be sent to. */
 static bool is_request(const struct message *m, ssize_t size)
 {
     struct request_head head;
 
-    if ((size_t)size < sizeof(head))
+    if ((size_t)size < sizeof(head) ||
+        (size_t)size > sizeof(head) + SYSVQ_CALL_BYTES)
         return false;
     memcpy(&head, m->data, sizeof(head));
-    return head.from >= 1;
+    return head.from >= 1 && head.from < SYSVQ_REQUEST;
 }
 
 /* Answers the request in m, which has `size` bytes, head included. */
@@ -265,15 +263,28 @@ int sysvq_serve(int qid,
     // END SOLUTION
 }
 
+// BEGIN SOLUTION
+/* Without this the kernel would say ENOENT to "/", and EACCES to "/a/b". */
+static bool is_name(const char *name)
+{
+    return name[0] == '/' && name[1] != '\0' && strchr(name + 1, '/') == NULL;
+}
+
+// END SOLUTION
 mqd_t jobq_create(const char *name, long maxmsg, long msgsize)
 {
     // BEGIN SOLUTION
     struct mq_attr attr = {.mq_maxmsg = maxmsg, .mq_msgsize = msgsize};
 
+    if (!is_name(name)) {
+        errno = EINVAL;
+        return (mqd_t)-1;
+    }
     return mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &attr);
     // STUB
     // /* TODO(lab2): make a new queue of these sizes for this user alone; fail
-    //  * if the name is taken.  mq_open(3). */
+    //  * if the name is taken.  Does the kernel say EINVAL to each name that
+    //  * is to be refused?  mq_open(3). */
     // errno = ENOSYS;
     // return (mqd_t)-1;
     // END SOLUTION
@@ -408,8 +419,11 @@ ssize_t jobq_drain(mqd_t q,
         unsigned prio;
         ssize_t size = take_now(q, job, (size_t)attr.mq_msgsize, &prio);
 
-        if (size == -1)
+        if (size == -1) {
+            if (taken == 0 && errno != ETIMEDOUT && errno != EAGAIN)
+                taken = -1;
             break;
+        }
         taken++;
         if (each(job, (size_t)size, prio, ctx) != 0)
             break;

@@ -87,13 +87,16 @@ ssize_t sysvq_recv(int qid, long type, void *data, size_t cap, long *got_type)
     return n;
 }
 
-/* The same numbers for nobody else: they begin with the time. */
+/* The same numbers for nobody else: they begin with the time, and anew in a
+ * forked child. */
 static uint32_t next_number(void)
 {
     static uint32_t number;
+    static pid_t owner;
     struct timespec t;
 
-    if (number == 0) {
+    if (owner != getpid()) {
+        owner = getpid();
         clock_gettime(CLOCK_MONOTONIC, &t);
         number = (uint32_t)t.tv_nsec;
     }
@@ -103,7 +106,7 @@ static uint32_t next_number(void)
 int sysvq_call(int qid, const void *req, size_t req_size, void *rep, size_t cap,
                ssize_t *rep_len)
 {
-    char buf[sizeof(struct reply_head) + SYSVQ_CALL_BYTES];
+    char buf[SYSVQ_MAX_BYTES]; /* any message can be taken */
     struct request_head ask = {.from = getpid(), .number = next_number()};
     struct reply_head told;
 
@@ -119,7 +122,8 @@ int sysvq_call(int qid, const void *req, size_t req_size, void *rep, size_t cap,
 
         if (n == -1)
             return -1;
-        if (n < (ssize_t)sizeof(told))
+        if (n < (ssize_t)sizeof(told) ||
+            n > (ssize_t)sizeof(told) + SYSVQ_CALL_BYTES)
             continue;
         memcpy(&told, buf, sizeof(told));
         if (told.number != ask.number)
@@ -139,7 +143,7 @@ int sysvq_serve(int qid,
                               size_t *rep_size),
                 int n)
 {
-    char in[sizeof(struct request_head) + SYSVQ_CALL_BYTES];
+    char in[SYSVQ_MAX_BYTES];
     char out[sizeof(struct reply_head) + SYSVQ_CALL_BYTES];
 
     for (int done = 0; done < n;) {
@@ -150,10 +154,11 @@ int sysvq_serve(int qid,
 
         if (got == -1)
             return -1;
-        if (got < (ssize_t)sizeof(ask))
+        if (got < (ssize_t)sizeof(ask) ||
+            got > (ssize_t)sizeof(ask) + SYSVQ_CALL_BYTES)
             continue;
         memcpy(&ask, in, sizeof(ask));
-        if (ask.from < 1)
+        if (ask.from < 1 || ask.from >= SYSVQ_REQUEST)
             continue;
         if (handle(in + sizeof(ask), (size_t)got - sizeof(ask),
                    out + sizeof(tell), &size) == -1) {
@@ -162,8 +167,7 @@ int sysvq_serve(int qid,
         }
         tell.number = ask.number;
         memcpy(out, &tell, sizeof(tell));
-        if (sysvq_send(qid, ask.from, out, sizeof(tell) + size) == -1 &&
-            errno == EIDRM)
+        if (sysvq_send(qid, ask.from, out, sizeof(tell) + size) == -1)
             return -1;
         done++;
     }
@@ -174,6 +178,8 @@ mqd_t jobq_create(const char *name, long maxmsg, long msgsize)
 {
     struct mq_attr attr;
 
+    if (strrchr(name, '/') != name || strlen(name) == 1)
+        return (mqd_t)fail(EINVAL);
     memset(&attr, 0, sizeof(attr));
     attr.mq_maxmsg = maxmsg;
     attr.mq_msgsize = msgsize;
@@ -231,38 +237,51 @@ ssize_t jobq_get(mqd_t q, void *job, size_t cap, unsigned *prio,
     return n;
 }
 
+/* Not blocking while it takes one job, and no longer: each may wait. */
+static ssize_t take_now(mqd_t q, char *job, size_t cap, unsigned *prio)
+{
+    const struct mq_attr nonblock = {.mq_flags = O_NONBLOCK};
+    struct mq_attr before;
+    ssize_t size;
+
+    if (mq_setattr(q, &nonblock, &before) == -1)
+        return -1;
+    while ((size = mq_receive(q, job, cap, prio)) == -1 && errno == EINTR)
+        ;
+
+    int err = errno;
+
+    mq_setattr(q, &before, NULL);
+    errno = err;
+    return size;
+}
+
 ssize_t jobq_drain(mqd_t q,
                    int (*each)(const void *job, size_t size, unsigned prio,
                                void *ctx),
                    void *ctx)
 {
-    struct mq_attr before, now;
+    struct mq_attr attr;
     ssize_t n = 0;
     char *job;
 
-    if (mq_getattr(q, &before) == -1)
+    if (mq_getattr(q, &attr) == -1)
         return -1;
-    job = malloc((size_t)before.mq_msgsize);
+    job = malloc((size_t)attr.mq_msgsize);
     if (job == NULL)
         return -1;
-    now = before;
-    now.mq_flags |= O_NONBLOCK;
-    mq_setattr(q, &now, NULL);
-    for (long left = before.mq_curmsgs; left > 0; left--) {
+    for (long left = attr.mq_curmsgs; left > 0; left--) {
         unsigned prio;
-        ssize_t size;
+        ssize_t size = take_now(q, job, (size_t)attr.mq_msgsize, &prio);
 
-        while ((size = mq_receive(q, job, (size_t)before.mq_msgsize, &prio)) ==
-                   -1 &&
-               errno == EINTR)
-            ;
+        if (size == -1 && n == 0 && errno != EAGAIN)
+            n = -1;
         if (size == -1)
             break;
         n++;
         if (each(job, (size_t)size, prio, ctx))
             break;
     }
-    mq_setattr(q, &before, NULL);
     free(job);
     return n;
 }

@@ -98,7 +98,8 @@ static ssize_t take_reply(int qid, struct message *m, uint32_t number)
 
         if (size == -1)
             return -1;
-        if ((size_t)size < sizeof(head))
+        if ((size_t)size < sizeof(head) ||
+            (size_t)size > sizeof(head) + SYSVQ_CALL_BYTES)
             continue;
         memcpy(&head, m->data, sizeof(head));
         if (head.number == number)
@@ -181,9 +182,10 @@ int sysvq_serve(int qid,
             return -1;
         struct request_head head = {.from = 0};
 
-        if ((size_t)size >= sizeof(head))
+        if ((size_t)size >= sizeof(head) &&
+            (size_t)size <= sizeof(head) + SYSVQ_CALL_BYTES)
             memcpy(&head, m.data, sizeof(head));
-        if (head.from < 1)
+        if (head.from < 1 || head.from >= SYSVQ_REQUEST)
             continue;
         if (answer(qid, &m, (size_t)size, handle) == -1)
             return -1;
@@ -196,6 +198,11 @@ mqd_t jobq_create(const char *name, long maxmsg, long msgsize)
 {
     struct mq_attr attr = {.mq_maxmsg = maxmsg, .mq_msgsize = msgsize};
 
+    if (name[0] != '/' || strcspn(name + 1, "/") != strlen(name + 1) ||
+        name[1] == '\0') {
+        errno = EINVAL;
+        return (mqd_t)-1;
+    }
     return mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &attr);
 }
 
@@ -244,7 +251,8 @@ static int begin_wait(int deadline_ms, long long *until_ms)
         errno = EINVAL;
         return -1;
     }
-    *until_ms = deadline_ms == -1 ? -1 : clock_ms() + deadline_ms + 1;
+    *until_ms =
+        deadline_ms == -1 ? -1 : clock_ms() + deadline_ms + (deadline_ms > 0);
     return 0;
 }
 
@@ -257,13 +265,6 @@ int jobq_put(mqd_t q, const void *job, size_t size, unsigned prio,
 
     if (begin_wait(deadline_ms, &until) == -1)
         return -1;
-    if (deadline_ms == -1) {
-        int ret;
-
-        while ((ret = mq_send(q, job, size, prio)) == -1 && errno == EINTR)
-            ;
-        return ret;
-    }
     while (mq_timedsend(q, job, size, prio, &passed) == -1) {
         if (errno != ETIMEDOUT && errno != EAGAIN && errno != EINTR)
             return -1;
@@ -281,11 +282,6 @@ ssize_t jobq_get(mqd_t q, void *job, size_t cap, unsigned *prio,
 
     if (begin_wait(deadline_ms, &until) == -1)
         return -1;
-    if (deadline_ms == -1) {
-        while ((size = mq_receive(q, job, cap, prio)) == -1 && errno == EINTR)
-            ;
-        return size;
-    }
     while ((size = mq_timedreceive(q, job, cap, prio, &passed)) == -1) {
         if (errno != ETIMEDOUT && errno != EAGAIN && errno != EINTR)
             return -1;
@@ -321,6 +317,8 @@ ssize_t jobq_drain(mqd_t q,
         size = mq_timedreceive(q, job, room, &prio, &passed);
         if (size == -1 && errno == EINTR)
             continue;
+        if (size == -1 && taken == 0 && errno != ETIMEDOUT && errno != EAGAIN)
+            taken = -1;
         if (size == -1)
             break;
         taken++;
