@@ -1543,15 +1543,24 @@ TEST(put_get, get_with_little_room_takes_nothing)
 
 enum { FAR_OFF_MS = 600000 };
 
-/* It sleeps in the queue, or in poll(2) and the like for it; the call is not
- * over, and is not made again and again. */
-HELPER void expect_asleep(struct subject *s, const char *name)
+/* The call is not over: it sleeps in the queue, or in poll(2) and the like for
+ * it. */
+HELPER void expect_wait(struct subject *s, const char *name)
 {
     await_still(s);
-    EXPECT(!was_told(s, name), "a wait, for which there is a reason",
-           "the call has returned");
+    if (was_told(s, name))
+        EXPECT(false, "a wait until there is a job, or room",
+               "it has returned %lld (%s)", got_int(s, name),
+               errno_name(got_errno(s, name)));
+}
+
+/* What a wait was for has come: it was woken by that. */
+HELPER void expect_woken(struct subject *s, const char *name, long long value)
+{
+    finish(s);
+    expect_return(s, name, value);
     EXPECT(calls_made(s, "nanosleep") == 0, "sleep until it is woken",
-           "a nap, and then it looks again");
+           "naps, after each of which it looks again");
 }
 
 TEST(put_get, put_waits_for_room_and_get_for_a_job)
@@ -1563,16 +1572,14 @@ TEST(put_get, put_waits_for_room_and_get_for_a_job)
          deadline += FAR_OFF_MS + 1) {
         struct subject *s = start_get(name, JOB, deadline);
 
-        expect_asleep(s, "get");
+        expect_wait(s, "get");
         REQUIRE(mq_send(q, "first", 5, 1) == 0);
-        finish(s);
-        expect_return(s, "get", 5);
+        expect_woken(s, "get", 5);
         REQUIRE(mq_send(q, "second", 6, 1) == 0);
         s = start_put(name, "third", 5, 2, deadline);
-        expect_asleep(s, "put");
+        expect_wait(s, "put");
         REQUIRE(mq_receive(q, (char[JOB]){0}, JOB, NULL) == 6);
-        finish(s);
-        expect_return(s, "put", 0);
+        expect_woken(s, "put", 0);
         expect_jobs(q, 1);
         REQUIRE(mq_receive(q, (char[JOB]){0}, JOB, NULL) == 5);
     }
@@ -2033,8 +2040,11 @@ SCENARIO(drain_without_memory)
     mqd_t q = given_jobq();
     struct drained d = {.q = q};
     void **first = NULL, **block;
-    const struct rlimit none = {0, RLIM_INFINITY};
+    struct rlimit before, none;
 
+    getrlimit(RLIMIT_AS, &before);
+    none = before;
+    none.rlim_cur = 0;
     if (setrlimit(RLIMIT_AS, &none) == -1)
         exit(1);
     for (size_t size = 1 << 16; size >= sizeof(*block); size /= 2)
@@ -2050,6 +2060,7 @@ SCENARIO(drain_without_memory)
         first = *block;
         free(block);
     }
+    setrlimit(RLIMIT_AS, &before);
     errno = err;
     call_int("drain", "jobq_drain(q, note_job, &d)", n);
     mq_close(q);
