@@ -109,6 +109,27 @@ HELPER void narrow(int id, unsigned long bytes)
     REQUIRE(msgctl(id, IPC_SET, &ds) == 0);
 }
 
+/* Waits until it sleeps in that call.  Who naps and looks again is waiting, too:
+ * where that is not enough, expect_sleep() says so. */
+HELPER void await_wait(struct subject *s, const char *call)
+{
+    await_asleep(s);
+    if (calls_made(s, "nanosleep") == 0)
+        await_blocked(s, call);
+}
+
+HELPER void expect_no_naps(struct subject *s)
+{
+    EXPECT(calls_made(s, "nanosleep") == 0, "sleep until it is woken",
+           "naps, after each of which it looks again");
+}
+
+HELPER void expect_sleep(struct subject *s, const char *call)
+{
+    await_wait(s, call);
+    expect_no_naps(s);
+}
+
 /* ------------------------------------------------------------------------
  * Group queue
  */
@@ -354,7 +375,7 @@ TEST(types, send_waits_while_the_queue_is_full)
                                     "abcdefghijklmnopqrstuvwxyz"
                                     "abcdefghijklmnopqrstuvwxyz",
                                     52));
-    await_blocked(s, "msgsnd");
+    expect_sleep(s, "msgsnd");
     take(id, 3, &p);
     finish(s);
     expect_return(s, "send", 0);
@@ -480,7 +501,7 @@ TEST(types, recv_waits_for_its_type_beside_others)
     int id = queue_of_four(&f);
     struct subject *s = start_receive(id, 4, ROOM);
 
-    await_blocked(s, "msgrcv");
+    expect_sleep(s, "msgrcv");
     a_text(text, 'E');
     put(id, 4, text, 12);
     finish(s);
@@ -543,13 +564,13 @@ TEST(types, a_removed_queue_wakes_who_waits)
     put(id, 3, "0123456789", 10);
     struct subject *s =
         START(send, INT("id", id), INT("type", 4), BYTES("data", "news", 4));
-    await_blocked(s, "msgsnd");
+    await_wait(s, "msgsnd");
     REQUIRE(msgctl(id, IPC_RMID, NULL) == 0);
     finish(s);
     expect_error(s, "send", EIDRM);
     id = make_queue(new_key());
     s = start_receive(id, 4, ROOM);
-    await_blocked(s, "msgrcv");
+    await_wait(s, "msgrcv");
     REQUIRE(msgctl(id, IPC_RMID, NULL) == 0);
     finish(s);
     expect_error(s, "recv", EIDRM);
@@ -592,7 +613,7 @@ HELPER uint32_t take_request(struct subject *s, int id, const void *req,
     await_asleep(s);
     if (was_told(s, "call")) /* refused, or an earlier one */
         expect_return(s, "call", 0);
-    await_blocked(s, "msgrcv");
+    await_wait(s, "msgrcv");
     size_t got = take(id, SYSVQ_REQUEST, &p);
     EXPECT(got == sizeof(head) + size, "a request: its head, then its bytes",
            "%zu bytes, not %zu + %zu", got, sizeof(head), size);
@@ -649,7 +670,7 @@ TEST(call, call_leaves_what_is_for_others)
     put_reply(id, pid + 1, 0, number, "for another", 11);
     put_reply(id, 1, 0, number, "for process 1", 13);
     put(id, SYSVQ_REQUEST, "a request of another", 20);
-    await_blocked(s, "msgrcv");
+    expect_sleep(s, "msgrcv");
     put_reply(id, pid, 0, number, "for you", 7);
     finish(s);
     expect_return(s, "call", 0);
@@ -1081,7 +1102,7 @@ TEST(serve, serve_waits_for_requests_and_takes_n)
     int id = make_queue(new_key());
     struct subject *s = START(serve, INT("id", id), INT("n", 2));
 
-    await_blocked(s, "msgrcv");
+    expect_sleep(s, "msgrcv");
     put_request(id, getpid(), 1, "ab", 2);
     put_request(id, getpid(), 2, "cd", 2);
     put_request(id, getpid(), 3, "ef", 2);
@@ -1110,7 +1131,7 @@ TEST(serve, serve_ends_when_the_queue_is_removed)
     int id = make_queue(new_key());
     struct subject *s = START(serve, INT("id", id), INT("n", 2));
 
-    await_blocked(s, "msgrcv");
+    await_wait(s, "msgrcv");
     REQUIRE(msgctl(id, IPC_RMID, NULL) == 0);
     finish(s);
     expect_error(s, "serve", EIDRM);
@@ -1139,7 +1160,7 @@ TEST(serve, serve_waits_for_room_for_its_reply)
     await(s, "about to reply");
     put(id, 5, filler, sizeof(filler));
     let_go(s, "about to reply");
-    await_blocked(s, "msgsnd");
+    expect_sleep(s, "msgsnd");
     take(id, 5, &p);
     finish(s);
     expect_return(s, "serve", 0);
@@ -1559,8 +1580,7 @@ HELPER void expect_woken(struct subject *s, const char *name, long long value)
 {
     finish(s);
     expect_return(s, name, value);
-    EXPECT(calls_made(s, "nanosleep") == 0, "sleep until it is woken",
-           "naps, after each of which it looks again");
+    expect_no_naps(s);
 }
 
 TEST(put_get, put_waits_for_room_and_get_for_a_job)
