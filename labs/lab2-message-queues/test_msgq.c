@@ -109,7 +109,7 @@ HELPER void narrow(int id, unsigned long bytes)
     REQUIRE(msgctl(id, IPC_SET, &ds) == 0);
 }
 
-/* Waits until it sleeps in that call.  Who naps and looks again is waiting, too:
+/* Waits until it sleeps in that call.  Who naps and looks again waits, too:
  * where that is not enough, expect_sleep() says so. */
 HELPER void await_wait(struct subject *s, const char *call)
 {
