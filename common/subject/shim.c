@@ -140,10 +140,27 @@ static struct logged_call *new_log_line(void)
     return n < LOGGED_CALLS ? &scenario_state.area->calls[n] : NULL;
 }
 
+/* Who polls nothing at all, for a time, naps. */
+static const char *family_of_call(const char *name, const char *family,
+                                  const int64_t *args)
+{
+    bool naps = false;
+
+    if (strcmp(name, "poll") == 0)
+        naps = args[1] == 0 && (int)args[2] >= 0;
+    else if (strcmp(name, "ppoll") == 0)
+        naps = args[1] == 0 && args[2] != 0;
+    else if (strcmp(name, "select") == 0 || strcmp(name, "pselect") == 0)
+        naps = args[0] == 0 && args[4] != 0;
+    return naps ? "nanosleep" : family;
+}
+
 static struct passing enter(const char *name, const char *family,
                             enum kind kind, const int64_t *args, unsigned nargs,
                             const void *return_address)
 {
+    family = family_of_call(name, family, args);
+
     struct passing p = {
         .limit_bytes = SIZE_MAX, .name = name, .family = family, .args = args};
     int saved = errno;

@@ -231,10 +231,26 @@ int take_memory(size_t bytes)
     return turn_for_ever() + memory[0];
 }
 
-int nap_for_ever(void)
+int nap_for_ever(int way)
 {
-    for (;;)
-        usleep(1000);
+    const struct timespec ms = {.tv_nsec = 1000000};
+
+    for (;;) {
+        struct timeval left = {.tv_usec = 1000};
+
+        if (way == 0)
+            usleep(1000);
+        else if (way == 1)
+            clock_nanosleep(CLOCK_MONOTONIC, 0, &ms, NULL);
+        else if (way == 2)
+            poll(NULL, 0, 1);
+        else if (way == 3)
+            ppoll(NULL, 0, &ms, NULL);
+        else if (way == 4)
+            select(0, NULL, NULL, NULL, &left);
+        else
+            pselect(0, NULL, NULL, NULL, &ms, NULL);
+    }
 }
 
 /* ---- crashes and ends ---------------------------------------------------- */

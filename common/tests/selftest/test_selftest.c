@@ -564,13 +564,23 @@ TEST(hangs, a_busy_loop_that_holds_much_memory_is_told_by_that)
 
 SCENARIO(nap)
 {
-    nap_for_ever();
+    nap_for_ever((int)given_int("way"));
+}
+
+TEST(hangs, code_that_looks_and_sleeps_is_asleep)
+{
+    for (int way = 0; way < NAP_WAYS; way++) {
+        struct subject *s = START(nap, INT("way", way));
+
+        await_asleep(s);
+        kill_subject(s);
+    }
 }
 
 TEST_WITHIN(hangs, code_that_looks_and_sleeps_ends_at_the_deadline, 300)
 {
     FAILS(TIMED_OUT, {
-        struct subject *s = START(nap, NOTHING);
+        struct subject *s = START(nap, INT("way", 0));
         finish(s);
     });
     says("the time is up");
