@@ -273,13 +273,14 @@ static void wake(struct key key)
             s->roles[i].state = ROLE_READY;
 }
 
-/* The one that has waited longest; all, for -1. */
-static void wake_waiters(struct key key, int most)
+/* The one that has waited longest; all, for -1.  Returns how many. */
+static int wake_waiters(struct key key, int most)
 {
     struct schedule *s = schedule();
+    int n = 0;
 
     note_effect();
-    for (; most != 0; most--) {
+    for (; n != most; n++) {
         struct role *first = NULL;
 
         for (uint32_t i = 0; i < s->nroles; i++) {
@@ -290,9 +291,10 @@ static void wake_waiters(struct key key, int most)
                 first = r;
         }
         if (first == NULL)
-            return;
+            break;
         first->state = ROLE_READY;
     }
+    return n;
 }
 
 /* For how long, and whether only a call of another role's ends it: what waits
@@ -558,6 +560,33 @@ static struct key at_fd(int64_t fd)
     return (struct key){st.st_dev, st.st_ino, UINT64_MAX};
 }
 
+/* The arguments of futex(2): word, operation, value, time ... */
+static int futex_operation(const int64_t *args)
+{
+    return (int)args[1] & FUTEX_CMD_MASK;
+}
+
+static bool is_futex_wait(const int64_t *args)
+{
+    return futex_operation(args) == FUTEX_WAIT ||
+           futex_operation(args) == FUTEX_WAIT_BITSET;
+}
+
+static bool is_futex_wake(const int64_t *args)
+{
+    return futex_operation(args) == FUTEX_WAKE ||
+           futex_operation(args) == FUTEX_WAKE_BITSET;
+}
+
+/* A private one is woken by its own process only. */
+static struct key at_futex(const int64_t *args)
+{
+    if ((args[1] & FUTEX_PRIVATE_FLAG) != 0)
+        return (struct key){SPACE_PRIVATE, (uint64_t)getpid(),
+                            (uint64_t)args[0]};
+    return at_memory(args[0]);
+}
+
 static bool starts_with(const char *family, const char *with)
 {
     return strncmp(family, with, strlen(with)) == 0;
@@ -611,6 +640,10 @@ static enum meaning meaning_of(const char *family, const int64_t *args,
         strcmp(family, "msgctl") == 0) {
         *key = at_object(SPACE_SYSV_QUEUE, args[0]);
         return LETS_GO;
+    }
+    if (strcmp(family, "futex") == 0) {
+        *key = at_futex(args);
+        return is_futex_wait(args) || is_futex_wake(args) ? STEP : NO_STEP;
     }
     if (strcmp(family, "nanosleep") == 0 ||
         strcmp(family, "sched_yield") == 0) {
@@ -939,6 +972,27 @@ static void wait_at_barrier(struct attempt *a)
     a->result = 0;
 }
 
+static void wait_for_futex(struct attempt *a, struct key key)
+{
+    struct step again = call_step;
+    const int *word = pointer(a->args[0]);
+
+    a->result = -1;
+    if (__atomic_load_n(word, __ATOMIC_SEQ_CST) != (int)a->args[2]) {
+        errno = EAGAIN;
+        return;
+    }
+
+    bool woken =
+        block(key, a->args[3] != 0 ? FOR_A_SIGNAL_OR_TIME : FOR_A_SIGNAL);
+
+    take_step(again);
+    if (woken)
+        a->result = 0;
+    else
+        errno = ETIMEDOUT;
+}
+
 bool schedule_call(const char *name, const char *family, const int64_t *args,
                    int64_t *result)
 {
@@ -953,6 +1007,10 @@ bool schedule_call(const char *name, const char *family, const int64_t *args,
     } else if (strcmp(family, "pthread_cond_signal") == 0) {
         wake_waiters(key, strcmp(name, "pthread_cond_signal") == 0 ? 1 : -1);
         a.result = 0;
+    } else if (strcmp(family, "futex") == 0 && is_futex_wait(args)) {
+        wait_for_futex(&a, key);
+    } else if (strcmp(family, "futex") == 0) {
+        a.result = wake_waiters(key, (int)args[2]);
     } else if (strcmp(family, "pthread_barrier_wait") == 0) {
         wait_at_barrier(&a);
     } else if (call_meaning == NAPS) {

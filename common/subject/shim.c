@@ -5,15 +5,16 @@
  * --redefine-sym read=shim_read), so that they come here; libc's own calls
  * and the runtime's do not.  Each shim applies the faults that the test has
  * planned, makes the real call and logs it in the area, in this order.  Code
- * that goes round the shim (syscall(), a function pointer from dlsym) meets
- * no fault and is not logged: tests judge by effects and use the log to
- * explain.
+ * that goes round the shim (a function pointer from dlsym; syscall(), except
+ * for futex(2), which has no function in libc) meets no fault and is not
+ * logged: tests judge by effects and use the log to explain.
  *
  * A new call needs one line below.  Its family (see kit.h) makes a fault meet
  * every variant that a correct solution may use.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <mqueue.h>
 #include <poll.h>
 #include <pthread.h>
@@ -37,6 +38,7 @@
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
@@ -1004,6 +1006,31 @@ int shim_kill(pid_t pid, int sig);
 int shim_kill(pid_t pid, int sig)
 {
     PASS(int, kill, kill, PLAIN, guarded_kill(pid, sig), pid, sig);
+}
+
+static long shim_futex(long a, long b, long c, long d, long e, long f)
+{
+    int op = (int)b & FUTEX_CMD_MASK;
+    enum kind kind =
+        op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET ? MAY_BREAK : PLAIN;
+
+    PASS(long, futex, futex, kind, syscall(SYS_futex, a, b, c, d, e, f), a, b,
+         c, d, e, f);
+}
+
+long shim_syscall(long number, ...);
+long shim_syscall(long number, ...)
+{
+    long a[6];
+    va_list rest;
+
+    va_start(rest, number);
+    for (size_t i = 0; i < 6; i++)
+        a[i] = va_arg(rest, long);
+    va_end(rest);
+    if (number == SYS_futex)
+        return shim_futex(a[0], a[1], a[2], a[3], a[4], a[5]);
+    return syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 /* With a timer armed, a process that sleeps may yet be woken. */

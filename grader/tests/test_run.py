@@ -374,6 +374,14 @@ def test_what_the_witness_does_not_see_is_told(line, says, witness_kit, tmp_path
                for warning in score.build_warnings), score.build_warnings
 
 
+def test_a_futex_is_seen_by_the_witness(witness_kit, tmp_path, isolation):
+    source = ("#include <linux/futex.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n"
+              "void f(int *at);\n"
+              "void f(int *at) { syscall(SYS_futex, at, FUTEX_WAIT, 1, NULL); }\n")
+    score = grade(witness_kit, tmp_path, isolation, source=source)
+    assert score.passed == 4 and score.build_warnings == ()
+
+
 def make_segment() -> str:
     made = subprocess.run(["ipcmk", "-M", "4096"], check=True, capture_output=True,
                           text=True).stdout

@@ -2,7 +2,11 @@
 #include "schedules.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static void init_mutex(pthread_mutex_t *m, bool robust)
 {
@@ -241,6 +245,26 @@ int happening_set(struct happening *h, enum event_way way)
         pthread_cond_signal(&h->changed);
     pthread_mutex_unlock(&h->mutex);
     return 0;
+}
+
+int futex_wait(struct happening *h, enum futex_way way)
+{
+    int op = way == FUTEX_OF_ONE_PROCESS ? FUTEX_WAIT_PRIVATE : FUTEX_WAIT;
+
+    while (!atomic_load(&h->happened)) {
+        int is = way == FUTEX_OF_A_LATE_LOOK ? atomic_load(&h->happened) : 0;
+
+        syscall(SYS_futex, &h->happened, op, is, NULL);
+    }
+    return 1;
+}
+
+int futex_set(struct happening *h, enum futex_way way)
+{
+    int op = way == FUTEX_OF_ONE_PROCESS ? FUTEX_WAKE_PRIVATE : FUTEX_WAKE;
+
+    atomic_store(&h->happened, 1);
+    return (int)syscall(SYS_futex, &h->happened, op, INT_MAX);
 }
 
 int token_take(struct happening *h, bool in_a_loop)

@@ -66,6 +66,14 @@ struct happening {
 int happening_init(struct happening *h);
 int happening_wait(struct happening *h, enum event_way way);
 int happening_set(struct happening *h, enum event_way way);
+/* The same with a futex(2) for the flag. */
+enum futex_way {
+    FUTEX_RIGHT,
+    FUTEX_OF_A_LATE_LOOK, /* waits while the flag is what it is by then */
+    FUTEX_OF_ONE_PROCESS
+};
+int futex_wait(struct happening *h, enum futex_way way);
+int futex_set(struct happening *h, enum futex_way way);
 /* Takes a token, of which one is put at a time: two wait, both are woken. */
 int token_take(struct happening *h, bool in_a_loop); /* how many are left */
 int token_put(struct happening *h);

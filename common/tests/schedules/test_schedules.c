@@ -201,6 +201,38 @@ TEST(conditions, lost_wakeups)
     }
 }
 
+HELPER void futex_role_0(void)
+{
+    futex_wait(happening(), (enum futex_way)given_int("way"));
+}
+
+HELPER void futex_role_1(void)
+{
+    futex_set(happening(), (enum futex_way)given_int("way"));
+}
+
+SCENARIO(futexes)
+{
+    run_schedules(&(struct small_case){.prepare = happening_prepare,
+                                       .roles = {futex_role_0, futex_role_1}});
+}
+
+TEST(conditions, futexes)
+{
+    const enum futex_way ways[] = {FUTEX_RIGHT, FUTEX_OF_A_LATE_LOOK,
+                                   FUTEX_OF_ONE_PROCESS};
+
+    for (size_t i = 0; i < 3; i++) {
+        try_case(START(futexes,
+                       SHARE("happening", new_shared(sizeof(struct happening))),
+                       INT("way", ways[i])),
+                 &(struct exploration){.preemptions = 1, .wakes = 1},
+                 ways[i] == FUTEX_RIGHT, "seen: a hang: in this one");
+        if (ways[i] != FUTEX_RIGHT && witnessed())
+            says("futex, waits");
+    }
+}
+
 HELPER void it_has_happened(struct subject *s, unsigned deaths)
 {
     (void)deaths;
