@@ -369,6 +369,8 @@ struct exploration {
                            * in the body (may_switch) so often at most; 0: no
                            * bound */
     bool buffered; /* all once more, where stores weaker than seq_cst wait */
+    bool newest_first; /* all once more, where a signal wakes who came last of
+                        * those who wait, not first: POSIX promises neither */
     void (*check)(struct subject *s, unsigned deaths); /* or NULL */
 };
 void explore(struct subject *s, const struct exploration *e);

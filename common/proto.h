@@ -205,9 +205,10 @@ struct schedule {
     uint32_t number; /* of the schedule; 0: no more */
     uint32_t nchoices;
     struct choice choices[CHOICES];
-    uint64_t seed;     /* not 0: in place of choices */
-    uint32_t at_once;  /* no turns: the code is not instrumented */
-    uint32_t buffered; /* stores weaker than seq_cst wait in a buffer */
+    uint64_t seed;         /* not 0: in place of choices */
+    uint32_t at_once;      /* no turns: the code is not instrumented */
+    uint32_t buffered;     /* stores weaker than seq_cst wait in a buffer */
+    uint32_t newest_first; /* a signal wakes who came last */
     /* by the subject, whose code can write here: no number is believed */
     atomic_uint explorer; /* a futex; 1: it has the turn */
     uint32_t nroles, nsteps, idle_rounds, tickets;

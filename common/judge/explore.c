@@ -79,7 +79,7 @@ static struct exploring {
     uint64_t known[KNOWN][2];
     size_t nknown;
     uint64_t seed;
-    bool buffered;
+    bool buffered, newest_first;
 } x;
 
 static struct schedule *schedule(void)
@@ -334,6 +334,7 @@ static void run_schedule(const struct plan *p, uint64_t seed)
     memcpy(s->choices, p->choices, sizeof(s->choices));
     s->seed = seed;
     s->buffered = x.buffered;
+    s->newest_first = x.newest_first;
     s->at_once = !witnessed();
     s->too_long = s->stuck = s->diverged = 0;
     s->idle_rounds = s->tickets = 0;
@@ -548,11 +549,12 @@ static void explore_drawn(void)
     }
 }
 
-static void explore_mode(bool buffered)
+static void explore_mode(bool buffered, bool newest_first)
 {
     unsigned before = test.schedules;
 
     x.buffered = buffered;
+    x.newest_first = newest_first;
     free(x.spots);
     x.spots = calloc(SPOTS, sizeof(*x.spots));
     REQUIRE(x.spots != NULL);
@@ -585,7 +587,8 @@ static void read_choices(const char *at)
     unsigned long long seed = 0;
 
     x.buffered = *at == 'b';
-    at += x.buffered;
+    x.newest_first = *at == 'n';
+    at += x.buffered || x.newest_first;
     if (sscanf(at, "seed%llu", &seed) == 1)
         at = "";
     while (p.nchoices < CHOICES && *at != '\0') {
@@ -633,9 +636,11 @@ static void explore_within_bounds(void)
         run_and_judge(&none, 0);
         return;
     }
-    explore_mode(false);
+    explore_mode(false, false);
     if (x.is->buffered)
-        explore_mode(true);
+        explore_mode(true, false);
+    if (x.is->newest_first)
+        explore_mode(false, true);
 }
 
 void(explore)(struct subject *s, const struct exploration *e)
@@ -668,13 +673,16 @@ const char *explore_role_name(pid_t pid)
 
 /* ---- the report ------------------------------------------------------------ */
 
-/* "name:3:1,7:0x,9:1w": before step 3 role 1 goes on, before step 7 role 0 dies,
+/* "name:3:1,7:0x,9:1w" (b, n: the mode of exploration): before step 3 role 1 goes on, before step 7 role 0 dies,
  * before step 9 role 1 wakes. */
 static void add_choices(struct text *t)
 {
     const char *comma = "";
 
-    text_add(t, "%s:%s", test.name, x.buffered ? "b" : "");
+    text_add(t, "%s:%s", test.name,
+             x.buffered       ? "b"
+             : x.newest_first ? "n"
+                              : "");
     if (x.seed != 0)
         text_add(t, "seed%llu", (unsigned long long)x.seed);
     for (uint32_t i = 0; i < x.plan.nchoices; i++) {

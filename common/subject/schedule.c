@@ -273,7 +273,8 @@ static void wake(struct key key)
             s->roles[i].state = ROLE_READY;
 }
 
-/* The one that has waited longest; all, for -1.  Returns how many. */
+/* The one that has waited longest, or least long; all, for -1.  Returns how
+ * many. */
 static int wake_waiters(struct key key, int most)
 {
     struct schedule *s = schedule();
@@ -287,7 +288,8 @@ static int wake_waiters(struct key key, int most)
             struct role *r = &s->roles[i];
 
             if (is_waiting(r) && is_same(key_of_role(r), key) &&
-                (first == NULL || r->ticket < first->ticket))
+                (first == NULL ||
+                 (r->ticket < first->ticket) != (s->newest_first != 0)))
                 first = r;
         }
         if (first == NULL)

@@ -43,6 +43,7 @@
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 #include <valgrind/memcheck.h>
@@ -460,6 +461,8 @@ SHIM6(int, pselect, poll, MAY_BREAK, int, fd_set *, fd_set *, fd_set *,
 SHIM4(int, epoll_wait, poll, MAY_BREAK, int, struct epoll_event *, int, int)
 
 SHIM2(int, nanosleep, nanosleep, MAY_BREAK, const struct timespec *,
+      struct timespec *)
+SHIM2(int, thrd_sleep, nanosleep, MAY_BREAK, const struct timespec *,
       struct timespec *)
 SHIM1(int, usleep, nanosleep, PLAIN, useconds_t)
 SHIM1(unsigned, sleep, nanosleep, PLAIN, unsigned)

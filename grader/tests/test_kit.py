@@ -93,7 +93,8 @@ def test_the_judges_own_tests(name, way, isolation, monkeypatch):
 @pytest.mark.skipif(not (ROOT / "labs" / "lab6-shm-sync").is_dir(), reason="no lab 6")
 @pytest.mark.parametrize("choices,says", (
     ("", "nothing is wrong with it"), ("4:1", "nothing is wrong with it"),
-    ("bseed3", "nothing is wrong with it"), ("x", 'no schedule: "x"')))
+    ("bseed3", "nothing is wrong with it"), ("n4:1", "nothing is wrong with it"),
+    ("x", 'no schedule: "x"')))
 def test_replay(choices, says):
     schedule = f"updates_in_every_order_of_steps:{choices}"
     done = run_tool(sys.executable, "-m", "grader", "replay", "--lab", "6", "--from",

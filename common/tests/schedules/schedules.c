@@ -427,17 +427,20 @@ int visits_init(struct visits *v)
     return init_condition(&v->mutex, &v->changed);
 }
 
-int visits_read(struct visits *v, bool right, void (*body)(void))
+int visits_read(struct visits *v, enum visits_way way, void (*body)(void))
 {
     pthread_mutex_lock(&v->mutex);
-    while (v->writing || (right && v->writers_waiting > 0))
+    while (v->writing || (way != VISITS_GREEDY && v->writers_waiting > 0))
         pthread_cond_wait(&v->changed, &v->mutex);
     v->readers++;
     pthread_mutex_unlock(&v->mutex);
     body();
     pthread_mutex_lock(&v->mutex);
     v->readers--;
-    pthread_cond_broadcast(&v->changed);
+    if (way != VISITS_OF_SIGNAL)
+        pthread_cond_broadcast(&v->changed);
+    else if (v->readers == 0)
+        pthread_cond_signal(&v->changed);
     return pthread_mutex_unlock(&v->mutex);
 }
 

@@ -119,8 +119,12 @@ struct visits {
     int readers, writing, writers_waiting;
 };
 int visits_init(struct visits *v);
-/* right: a reader that comes while a writer waits lets it go first */
-int visits_read(struct visits *v, bool right, void (*body)(void));
+enum visits_way {
+    VISITS_RIGHT,
+    VISITS_GREEDY,   /* a reader doesn't let a writer go first that waits */
+    VISITS_OF_SIGNAL /* the last one wakes one, whoever that is */
+};
+int visits_read(struct visits *v, enum visits_way way, void (*body)(void));
 int visits_write(struct visits *v, void (*body)(void));
 
 /* A lock for many readers or one writer, of two words. */

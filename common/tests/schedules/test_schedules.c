@@ -504,7 +504,12 @@ HELPER void visits_prepare(void)
 HELPER void visits_reader(void)
 {
     for (int i = 0; i < 3; i++)
-        visits_read(visits(), given_int("right"), may_switch);
+        visits_read(visits(), (enum visits_way)given_int("way"), may_switch);
+}
+
+HELPER void visits_reader_of_one(void)
+{
+    visits_read(visits(), (enum visits_way)given_int("way"), may_switch);
 }
 
 HELPER void visits_writer(void)
@@ -520,12 +525,33 @@ SCENARIO(visits_of_two)
 
 TEST(locks, a_writer_that_starves)
 {
-    for (int right = 0; right < 2; right++)
+    for (int way = VISITS_RIGHT; way <= VISITS_GREEDY; way++)
         try_case(START(visits_of_two,
                        SHARE("visits", new_shared(sizeof(struct visits))),
-                       INT("right", right)),
-                 &(struct exploration){.preemptions = 1, .patience = 1}, right,
-                 "it starves");
+                       INT("way", way)),
+                 &(struct exploration){.preemptions = 1, .patience = 1},
+                 way == VISITS_RIGHT, "it starves");
+}
+
+SCENARIO(visits_of_three)
+{
+    run_schedules(&(struct small_case){
+        .prepare = visits_prepare,
+        .roles = {visits_reader_of_one, visits_writer, visits_reader_of_one}});
+}
+
+/* The writer has always waited longer than a reader. */
+TEST(locks, a_signal_that_wakes_another)
+{
+    for (int newest = 0; newest < 2; newest++)
+        for (int way = VISITS_RIGHT; way <= VISITS_OF_SIGNAL; way++)
+            try_case(
+                START(visits_of_three,
+                      SHARE("visits", new_shared(sizeof(struct visits))),
+                      INT("way", way)),
+                &(struct exploration){.preemptions = 1, .newest_first = newest},
+                way != VISITS_OF_SIGNAL || !newest,
+                "seen: a hang: in this one");
 }
 
 /* ---- a free list ---------------------------------------------------------- */

@@ -25,6 +25,7 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <threads.h>
 #include <unistd.h>
 
 ssize_t good_read_full(int fd, void *buf, size_t size)
@@ -242,6 +243,8 @@ int nap_for_ever(int way)
             usleep(1000);
         else if (way == 1)
             clock_nanosleep(CLOCK_MONOTONIC, 0, &ms, NULL);
+        else if (way == 6)
+            thrd_sleep(&ms, NULL);
         else if (way == 2)
             poll(NULL, 0, 1);
         else if (way == 3)

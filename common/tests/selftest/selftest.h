@@ -48,7 +48,7 @@ int receive_from_empty_posix_queue(const char *name);
 /* Neither ends nor sleeps for good. */
 int turn_for_ever(void);
 int take_memory(size_t bytes); /* ... and turn for ever */
-enum { NAP_WAYS = 6 };
+enum { NAP_WAYS = 7 };
 int nap_for_ever(int way);
 
 /* Crashes and ends. */
