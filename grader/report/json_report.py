@@ -48,7 +48,7 @@ def _lab(score: LabScore) -> Dict[str, Any]:
              "location": fault.location, "count": fault.count,
              "tests": list(fault.tests)}
             for fault in score.memory.errors],
-        "memory_not_run": score.memory.not_run,
+        "memory_not_run": words.memory_not_run(score),
         "leftovers": [
             {"kind": leftover.kind, "text": leftover.text, "test": outcome.test.name}
             for outcome in score.outcomes for leftover in outcome.leftovers],

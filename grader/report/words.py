@@ -145,12 +145,25 @@ def names(tests: Sequence[str]) -> str:
     return ", ".join(unique[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
+def memory_not_run(score: LabScore) -> str:
+    """Why Valgrind was not run, or what it did not see to its end."""
+    unseen = [o.test.name for o in score.outcomes
+              if o.status == PASSED and o.test.name not in score.memory.ran]
+    if score.memory.not_run or not unseen:
+        return score.memory.not_run
+    return (f"there, where all is slower, {names(unseen)} did not come to an end: does "
+            "your code pass by luck?")
+
+
 def memory_line(score: LabScore) -> str:
     if score.memory.not_run:
         return score.memory.not_run
     if score.memory.errors:
-        return "Valgrind: " + _count(len(score.memory.errors), "error") + " in your file"
-    return "Valgrind: no error in your file" + _in_proportion(score)
+        line = "Valgrind: " + _count(len(score.memory.errors), "error") + " in your file"
+    else:
+        line = "Valgrind: no error in your file" + _in_proportion(score)
+    unseen = memory_not_run(score)
+    return f"{line}; {unseen}" if unseen else line
 
 
 def cleanup_line(score: LabScore) -> str:

@@ -213,3 +213,15 @@ def test_a_group_that_is_not_started_has_one_line(tiny_lab):
     text = render(report, UTF8)
     assert text.count("2 tests not started") == 2
     assert tiny_lab.tests[0].title not in text
+
+
+def test_what_passes_and_does_not_end_under_valgrind_is_named(tiny_lab):
+    first = tiny_lab.tests[0].name
+    outcomes = {test.name: Outcome(test, PASSED) for test in tiny_lab.tests}
+    ran = tuple(test.name for test in tiny_lab.tests[1:])
+    score = score_lab(tiny_lab, outcomes, MemoryCheck((), ran))
+    report = Report((score,), "none", "", "labs")
+    line = (f"Valgrind: no error in your file; there, where all is slower, {first} did not "
+            "come to an end")
+    assert line in " ".join(render(report, style.Style(True, False, 200, False)).split())
+    assert first in json_report.as_dict(report)["labs"][0]["memory_not_run"]
