@@ -33,7 +33,8 @@
  *  - A signal that is handled meanwhile ends no call with EINTR.
  *  - No pointer is NULL unless a comment allows it.
  *
- * Errors beyond those in the tables come as the system call gave them.
+ * Errors beyond those in the tables come as the system call gave them; so does
+ * that of a size which no file can have (EFBIG, EINVAL or ENOMEM).
  *
  * Read first: shm_overview(7), shm_open(3), mmap(2), posix_fallocate(3).
  */
@@ -49,8 +50,8 @@
  * Regions with a name
  *
  * A name is a slash and 1 to 254 bytes without a slash: "/stock".  (glibc also
- * takes names without the slash at the front; other systems do not, so these
- * functions refuse them.)
+ * takes names without the slash at the front, and with 255 bytes behind it;
+ * other systems do not, so these functions refuse them.)
  */
 
 /*

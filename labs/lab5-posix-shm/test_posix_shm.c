@@ -143,6 +143,15 @@ HELPER void expect_content(int fd, const void *data, size_t size)
     EXPECT(same, "the bytes that were stored", "other bytes");
 }
 
+/* Memory can be reserved by several calls, of which a name here stands for
+ * fallocate too; who writes zeros reserves as well. */
+#define RESERVING(nth, n, error)                  \
+    FAIL("posix_fallocate", (nth), (n), (error)), \
+        FAIL("write", (nth), (n), (error)),       \
+        FAIL("pwrite", (nth), (n), (error))
+#define NO_MEMORY   RESERVING(1, 99, ENOSPC)
+#define INTERRUPTED RESERVING(1, 2, EINTR)
+
 /* ------------------------------------------------------------------------
  * Group create
  */
@@ -236,10 +245,29 @@ TEST(create, create_refuses_a_name_that_is_taken)
     expect_content(fd, "old", 3);
 }
 
-/* Bad names for region_create, region_open and region_unlink. */
+/* A name that nobody uses, of a slash and so many bytes. */
+HELPER const char *name_of_bytes(size_t bytes)
+{
+    static char name[300];
+
+    memset(name, 'x', sizeof(name));
+    memcpy(name, new_name(), strlen(new_name()));
+    name[1 + bytes] = '\0';
+    return name;
+}
+
+#define LONGEST_NAME_BYTES 254
+
+/* Bad names for all that take one. */
 static const char *const no_names[] KIT_UNUSED = {"kit-stock", "", "/",
-                                                  "/kit/stock"};
+                                                  "/kit/stock", NULL};
 #define NO_NAMES (sizeof(no_names) / sizeof(no_names[0]))
+
+HELPER const char *no_name(size_t i)
+{
+    return no_names[i] != NULL ? no_names[i]
+                               : name_of_bytes(LONGEST_NAME_BYTES + 1);
+}
 
 TEST(create, create_refuses_size_0_and_what_is_no_name)
 {
@@ -252,14 +280,26 @@ TEST(create, create_refuses_size_0_and_what_is_no_name)
     expect_error(s, "create", EINVAL);
     EXPECT(is_gone(name), "no region of that name", "there is one");
     for (size_t i = 0; i < NO_NAMES; i++) {
-        s = START(create, STR("name", no_names[i]), INT("size", 100),
+        name = no_name(i);
+        s = START(create, STR("name", name), INT("size", 100),
                   BYTES("data", "", 0));
+        await(s, "stored");
+        if (got_int(s, "create") != 0)
+            shm_unlink(name);
         let_go(s, "go");
         finish(s);
-        if (!was_told(s, "create") || got_int(s, "create") != 0)
-            shm_unlink(no_names[i]);
         expect_error(s, "create", EINVAL);
     }
+    name = name_of_bytes(LONGEST_NAME_BYTES);
+    s = START(create, STR("name", name), INT("size", 100),
+              BYTES("data", "", 0));
+    await(s, "stored");
+    shm_unlink(name);
+    let_go(s, "go");
+    finish(s);
+    EXPECT(got_int(s, "create") != 0,
+           "a region: a name may have 254 bytes behind its slash",
+           "NULL with errno %s", errno_name(got_errno(s, "create")));
 }
 
 /* A failure after the region was made. */
@@ -278,9 +318,19 @@ TEST(create, without_memory_nothing_is_made)
     const char *name = new_name();
 
     create_fails(START(create, STR("name", name), INT("size", 8192),
-                       BYTES("data", "x", 1),
-                       FAIL("posix_fallocate", 1, 9, ENOSPC)),
+                       BYTES("data", "x", 1), NO_MEMORY),
                  name, ENOSPC);
+
+    /* the name goes while it is about to be removed: removing it fails */
+    name = new_name();
+    struct subject *s = START(create, STR("name", name), INT("size", 8192),
+                              BYTES("data", "x", 1), NO_MEMORY,
+                              HOLD("shm_unlink", 1, "undoing"));
+    await_asleep(s);
+    if (was_told(s, "undoing"))
+        REQUIRE(shm_unlink(name) == 0);
+    let_go(s, "undoing");
+    create_fails(s, name, ENOSPC);
 }
 
 TEST(create, null_when_it_can_not_be_mapped_and_nothing_is_made)
@@ -316,9 +366,8 @@ TEST(create, create_survives_signals)
 {
     const char *name = new_name();
     struct stat st;
-    struct subject *s =
-        START(create, STR("name", name), INT("size", 8192),
-              BYTES("data", "x", 1), FAIL("posix_fallocate", 1, 2, EINTR));
+    struct subject *s = START(create, STR("name", name), INT("size", 8192),
+                              BYTES("data", "x", 1), INTERRUPTED);
 
     await(s, "stored");
     expect_pointer(s, "create");
@@ -544,12 +593,21 @@ SCENARIO(use_no_name)
 TEST(open, what_is_no_name_is_refused)
 {
     for (size_t i = 0; i < NO_NAMES; i++) {
-        struct subject *s = START(use_no_name, STR("name", no_names[i]));
+        struct subject *s = START(use_no_name, STR("name", no_name(i)));
 
         finish(s);
         expect_error(s, "open", EINVAL);
         expect_error(s, "unlink", EINVAL);
     }
+    struct subject *s =
+        START(use_no_name, STR("name", name_of_bytes(LONGEST_NAME_BYTES)));
+    finish(s);
+    EXPECT(got_errno(s, "open") == ENOENT && got_errno(s, "unlink") == ENOENT,
+           "ENOENT: a name may have 254 bytes behind its slash, and no region "
+           "has this one",
+           "region_open: %s, region_unlink: %s",
+           errno_name(got_errno(s, "open")),
+           errno_name(got_errno(s, "unlink")));
 }
 
 TEST(open, unlinking_what_is_gone_is_an_error)

@@ -24,7 +24,9 @@ static void close_quietly(int fd)
 
 static bool is_name(const char *name)
 {
-    if (name[0] == '/' && name[1] != '\0' && strchr(name + 1, '/') == NULL)
+    size_t bytes = strlen(name);
+
+    if (bytes >= 2 && bytes <= 1 + 254 && strrchr(name, '/') == name)
         return true;
     errno = EINVAL;
     return false;

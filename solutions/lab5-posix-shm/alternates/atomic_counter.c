@@ -25,7 +25,9 @@ static void close_quietly(int fd)
 
 static bool is_name(const char *name)
 {
-    if (name[0] == '/' && name[1] != '\0' && strchr(name + 1, '/') == NULL)
+    size_t bytes = strcspn(name + (name[0] == '/'), "/");
+
+    if (name[0] == '/' && bytes >= 1 && bytes <= 254 && name[1 + bytes] == '\0')
         return true;
     errno = EINVAL;
     return false;

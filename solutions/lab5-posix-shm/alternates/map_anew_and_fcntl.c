@@ -32,7 +32,7 @@ static int bad_name(const char *name)
 {
     size_t length = strlen(name);
 
-    return length < 2 || strrchr(name, '/') != name;
+    return length < 2 || length > 255 || strrchr(name, '/') != name;
 }
 
 static int enlarge(int fd, size_t size)
