@@ -46,9 +46,10 @@ int region_unlink(const char *name)
 void *region_grow(const char *name, void *addr, size_t old_bytes,
                   size_t new_bytes)
 {
-    /* TODO(lab5): make the region larger, never smaller, then the mapping.
-     * What does ftruncate(2) do if another process was faster?
-     * posix_fallocate(3), mmap(2) or mremap(2). */
+    /* TODO(lab5): make the region larger, never smaller, and the mapping
+     * too.  Which of the two can be undone, and so comes first?  What does
+     * ftruncate(2) do if another process was faster?  posix_fallocate(3),
+     * mmap(2) or mremap(2). */
     errno = ENOSYS;
     return NULL;
 }

@@ -138,7 +138,9 @@ int region_unlink(const char *name);
  *
  * Returns where the mapping is now; it has new_bytes.  If that is not addr,
  * nothing is mapped at addr any more.
- * Returns NULL with errno, and region and mapping are as before:
+ * Returns NULL with errno, and region and mapping are as before.  (Others see
+ * at once that a region is larger, so that can't be undone: it comes last of
+ * what can fail.)
  *   EINVAL  new_bytes is less than old_bytes, or the name is none
  *   ENOENT  no region has that name
  *   ENOSPC  not so much memory is left (or ENOMEM)

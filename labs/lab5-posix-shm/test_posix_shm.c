@@ -720,30 +720,70 @@ TEST(grow, a_region_that_others_made_larger_is_not_cut)
 }
 
 /* Another one grows the region between two steps of this one. */
-TEST(grow, two_may_grow_at_one_time)
+HELPER void grow_between(struct give held, const char *text)
 {
     const char *name = new_name();
     int fd = make_region(name, "abc", 3);
     struct stat st;
-    struct subject *s = START(grow, STR("name", name), INT("want", 20000),
-                              HOLD_AFTER("fstat", 1, "asked"));
+    struct subject *s =
+        START(grow, STR("name", name), INT("want", 20000), held);
 
     await(s, "opened");
     let_go(s, "grow");
     await_asleep(s);
     REQUIRE(ftruncate(fd, 50000) == 0);
-    let_go(s, "asked");
+    let_go(s, "held");
     await(s, "grown");
     REQUIRE(fstat(fd, &st) == 0);
     expect_pointer(s, "grow");
     EXPECT(st.st_size == 50000,
            "50000 bytes, as another process had made it meanwhile",
-           "%lld: that process gets SIGBUS", (long long)st.st_size);
+           "%lld: that process gets SIGBUS (it came when this one %s)",
+           (long long)st.st_size, text);
     let_go(s, "go");
     finish(s);
 }
 
-TEST(grow, grow_refuses_to_shrink)
+TEST(grow, two_may_grow_at_one_time)
+{
+    grow_between(HOLD_AFTER("fstat", 1, "held"),
+                 "had asked for the region's size");
+    grow_between(HOLD("ftruncate", 1, "held"), "was about to call ftruncate");
+}
+
+SCENARIO(grow_by_name)
+{
+    int fd = shm_open(given_str("region"), O_RDWR, 0);
+    char *at = mmap(NULL, 3, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    close(fd);
+    if (at == MAP_FAILED)
+        exit(1);
+    char *grown =
+        CALL_PTR("grow", region_grow(given_str("name"), at, 3, 20000));
+    reached("grown");
+    wait_for("go");
+    munmap(grown != NULL ? grown : at, grown != NULL ? 20000 : 3);
+}
+
+HELPER void expect_not_grown(const char *region, const char *name, int fd,
+                             int err)
+{
+    struct stat st;
+    struct subject *s =
+        START(grow_by_name, STR("region", region), STR("name", name));
+
+    await(s, "grown");
+    expect_error(s, "grow", err);
+    REQUIRE(fstat(fd, &st) == 0);
+    expect_mapped(s, &st, 3);
+    EXPECT(st.st_size == 3, "a region of 3 bytes, as before", "%lld bytes",
+           (long long)st.st_size);
+    let_go(s, "go");
+    finish(s);
+}
+
+TEST(grow, grow_refuses_to_shrink_and_what_is_no_name)
 {
     const char *name = new_name();
     unsigned char data[20000];
@@ -760,6 +800,15 @@ TEST(grow, grow_refuses_to_shrink)
     expect_content(fd, data, sizeof(data));
     let_go(s, "go");
     finish(s);
+
+    name = new_name();
+    fd = make_region(name, "abc", 3);
+    expect_not_grown(name, name + 1, fd, EINVAL); /* glibc takes this one */
+    for (size_t i = 0; i < NO_NAMES; i++)
+        expect_not_grown(name, no_name(i), fd, EINVAL);
+    const char *none = new_name();
+    expect_not_grown(name, none, fd, ENOENT);
+    EXPECT(is_gone(none), "no region of that name", "there is one now");
 }
 
 HELPER void grow_fails(struct subject *s, int fd, int err)
@@ -770,9 +819,12 @@ HELPER void grow_fails(struct subject *s, int fd, int err)
     let_go(s, "grow");
     await(s, "grown");
     expect_error(s, "grow", err);
-    expect_bytes(s, "data", "abc", 3);
     REQUIRE(fstat(fd, &st) == 0);
     expect_mapped(s, &st, 3);
+    expect_bytes(s, "data", "abc", 3);
+    EXPECT(st.st_size == 3, "a region of 3 bytes, as before",
+           "%lld bytes: other processes see that, and it can't be undone",
+           (long long)st.st_size);
     let_go(s, "go");
     finish(s);
     EXPECT(calls_made(s, "=close") >= calls_made(s, "shm_open"),
@@ -784,17 +836,12 @@ TEST(grow, without_memory_all_is_as_before)
 {
     const char *name = new_name();
     int fd = make_region(name, "abc", 3);
-    struct stat st;
 
-    grow_fails(START(grow, STR("name", name), INT("want", 20000),
-                     FAIL("posix_fallocate", 1, 9, ENOSPC)),
+    grow_fails(START(grow, STR("name", name), INT("want", 20000), NO_MEMORY),
                fd, ENOSPC);
-    REQUIRE(fstat(fd, &st) == 0);
-    EXPECT(st.st_size == 3, "a region of 3 bytes, as before", "%lld bytes",
-           (long long)st.st_size);
 }
 
-TEST(grow, without_room_the_old_mapping_stays)
+TEST(grow, without_room_all_is_as_before)
 {
     const char *name = new_name();
     int fd = make_region(name, "abc", 3);
@@ -802,6 +849,25 @@ TEST(grow, without_room_the_old_mapping_stays)
     grow_fails(START(grow, STR("name", name), INT("want", 20000),
                      FAIL("mmap", 1, 9, ENOMEM), FAIL("mremap", 1, 9, ENOMEM)),
                fd, ENOMEM);
+}
+
+TEST(grow, grow_survives_signals)
+{
+    const char *name = new_name();
+    int fd = make_region(name, "abc", 3);
+    struct stat st;
+    struct subject *s =
+        START(grow, STR("name", name), INT("want", 20000), INTERRUPTED);
+
+    await(s, "opened");
+    let_go(s, "grow");
+    await(s, "grown");
+    expect_pointer(s, "grow");
+    REQUIRE(fstat(fd, &st) == 0);
+    EXPECT(st.st_size == 20000, "a region of 20000 bytes", "%lld",
+           (long long)st.st_size);
+    let_go(s, "go");
+    finish(s);
 }
 
 /* ------------------------------------------------------------------------

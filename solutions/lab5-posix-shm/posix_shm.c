@@ -143,7 +143,7 @@ void *region_grow(const char *name, void *addr, size_t old_bytes,
                   size_t new_bytes)
 {
     // BEGIN SOLUTION
-    void *grown = MAP_FAILED;
+    void *grown;
 
     if (new_bytes < old_bytes)
         errno = EINVAL;
@@ -154,15 +154,26 @@ void *region_grow(const char *name, void *addr, size_t old_bytes,
 
     if (fd == -1)
         return NULL;
+    /* First what can be undone: others see at once that the region is larger,
+     * and then it has to stay so. */
+    grown = map_shared(fd, new_bytes, PROT_READ | PROT_WRITE);
     /* fallocate never makes a file smaller, whoever grows it meanwhile */
-    if (reserve(fd, new_bytes) == 0)
-        grown = mremap(addr, old_bytes, new_bytes, MREMAP_MAYMOVE);
+    if (grown != NULL && reserve(fd, new_bytes) == -1) {
+        int saved = errno;
+
+        munmap(grown, new_bytes);
+        errno = saved;
+        grown = NULL;
+    }
     close_quietly(fd);
-    return grown == MAP_FAILED ? NULL : grown;
+    if (grown != NULL)
+        munmap(addr, old_bytes);
+    return grown;
     // STUB
-    // /* TODO(lab5): make the region larger, never smaller, then the mapping.
-    //  * What does ftruncate(2) do if another process was faster?
-    //  * posix_fallocate(3), mmap(2) or mremap(2). */
+    // /* TODO(lab5): make the region larger, never smaller, and the mapping
+    //  * too.  Which of the two can be undone, and so comes first?  What does
+    //  * ftruncate(2) do if another process was faster?  posix_fallocate(3),
+    //  * mmap(2) or mremap(2). */
     // errno = ENOSYS;
     // return NULL;
     // END SOLUTION

@@ -112,23 +112,31 @@ int region_unlink(const char *name)
     return is_name(name) ? shm_unlink(name) : -1;
 }
 
-/* In place if there is room, elsewhere if not. */
+/* In place if there is room, elsewhere if not: the old one stays then. */
 static void *grow_mapping(int fd, void *addr, size_t old, size_t new)
 {
     void *grown = mremap(addr, old, new, 0);
 
-    if (grown != MAP_FAILED)
-        return grown;
-    grown = mmap(NULL, new, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (grown != MAP_FAILED)
-        munmap(addr, old);
-    return grown;
+    return grown != MAP_FAILED ? grown
+                               : map_shared(fd, new, PROT_READ | PROT_WRITE);
+}
+
+/* The mapping as it was, without a change of errno. */
+static void take_back(void *grown, void *addr, size_t old, size_t new)
+{
+    int saved = errno;
+
+    if (grown == addr)
+        mremap(addr, new, old, 0);
+    else
+        munmap(grown, new);
+    errno = saved;
 }
 
 void *region_grow(const char *name, void *addr, size_t old_bytes,
                   size_t new_bytes)
 {
-    void *grown = MAP_FAILED;
+    void *grown;
 
     if (new_bytes < old_bytes)
         errno = EINVAL;
@@ -139,11 +147,16 @@ void *region_grow(const char *name, void *addr, size_t old_bytes,
 
     if (fd == -1)
         return NULL;
-    /* fallocate never makes a file smaller, whoever grows it meanwhile */
-    if (reserve(fd, new_bytes) == 0)
-        grown = grow_mapping(fd, addr, old_bytes, new_bytes);
+    /* a mapping can be taken back, a region that others see as larger can't */
+    grown = grow_mapping(fd, addr, old_bytes, new_bytes);
+    if (grown != NULL && reserve(fd, new_bytes) == -1) {
+        take_back(grown, addr, old_bytes, new_bytes);
+        grown = NULL;
+    }
     close_quietly(fd);
-    return grown == MAP_FAILED ? NULL : grown;
+    if (grown != NULL && grown != addr)
+        munmap(addr, old_bytes);
+    return grown;
 }
 
 int region_anon(size_t size_bytes)

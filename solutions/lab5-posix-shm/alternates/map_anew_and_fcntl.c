@@ -109,11 +109,15 @@ void *region_grow(const char *name, void *addr, size_t old_bytes,
     int fd = shm_open(name, O_RDWR, 0);
     if (fd < 0)
         return NULL;
-    if (enlarge(fd, new_bytes) == -1)
-        return give_up(fd, NULL, errno);
     void *at = map(fd, new_bytes, PROT_READ | PROT_WRITE);
     if (at == NULL)
         return give_up(fd, NULL, errno);
+    if (enlarge(fd, new_bytes) == -1) {
+        int err = errno;
+
+        munmap(at, new_bytes);
+        return give_up(fd, NULL, err);
+    }
     close(fd);
     munmap(addr, old_bytes);
     return at;
