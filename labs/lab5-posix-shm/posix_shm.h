@@ -158,7 +158,8 @@ void *region_grow(const char *name, void *addr, size_t old_bytes,
 /*
  * Makes a region that has no name: all bytes 0, of exactly this size,
  * reserved, and sealed with F_SEAL_SHRINK, so that nobody can ever make it
- * smaller.  It can be mapped for reading and writing.
+ * smaller.  It can be mapped for reading and writing; seals that leave it so
+ * may be there as well.
  *
  * size_bytes  1 or more
  *
@@ -186,7 +187,7 @@ int region_anon(size_t size_bytes);
  *   EPERM   it is not sealed against shrinking, or is something that can't be
  *           sealed.  (Whoever holds it could make it smaller and so end the
  *           caller with SIGBUS.)  A seal is not added here.
- *   EINVAL  it has no bytes
+ *   EINVAL  it has no bytes (if it is not sealed either: this or EPERM)
  *   EBADF   fd is not open
  *
  * See fcntl(2) F_GET_SEALS, fstat(2), mmap(2).

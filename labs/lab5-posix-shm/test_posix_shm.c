@@ -915,6 +915,9 @@ TEST(anon, anon_makes_a_region_that_nobody_can_shrink)
            "sealed with F_SEAL_SHRINK", "seals 0x%x", (unsigned)seals);
     EXPECT((seals & F_SEAL_WRITE) == 0, "a region that can be written",
            "it is sealed with F_SEAL_WRITE");
+    EXPECT((seals & F_SEAL_FUTURE_WRITE) == 0,
+           "a region that can be mapped for writing",
+           "it is sealed with F_SEAL_FUTURE_WRITE");
     expect_zero(fd, 0, st.st_size);
     expect_reserved(&st);
     let_go(s, "go");
@@ -956,8 +959,7 @@ TEST(anon, anon_refuses_size_0)
 
 TEST(anon, a_failing_anon_leaves_no_descriptor)
 {
-    struct subject *s =
-        START(anon, INT("size", 100), FAIL("posix_fallocate", 1, 9, ENOSPC));
+    struct subject *s = START(anon, INT("size", 100), NO_MEMORY);
 
     let_go(s, "go");
     finish(s);
@@ -969,6 +971,20 @@ TEST(anon, a_failing_anon_leaves_no_descriptor)
     finish(s);
     expect_error(s, "fd", ENOMEM);
     expect_nothing_left(s);
+}
+
+TEST(anon, anon_survives_signals)
+{
+    struct stat st;
+    struct subject *s = START(anon, INT("size", 100), INTERRUPTED);
+
+    await(s, "made");
+    int fd = look_at_fd(s, "fd");
+    REQUIRE(fstat(fd, &st) == 0);
+    EXPECT(st.st_size == 100, "100 bytes", "%lld", (long long)st.st_size);
+    let_go(s, "go");
+    finish(s);
+    close(fd);
 }
 
 SCENARIO(map_fd)
@@ -1089,19 +1105,18 @@ TEST(anon, map_fd_gives_null_when_it_can_not_be_mapped)
     close(fd);
 }
 
-/* The peer shrinks the region once its size was asked for, and seals it
- * before the seals are. */
-TEST(anon, map_fd_asks_for_the_size_when_it_can_not_shrink_any_more)
+/* The peer shrinks the region and seals it while this process is held. */
+HELPER void shrink_between(struct give held)
 {
     static char data[20000];
     int fd = make_memfd(data, sizeof(data), 0);
-    struct subject *s = START(map_fd, LEND_FD("fd", fd), INT("bad", 0),
-                              INT("touch", 0), HOLD_AFTER("fstat", 1, "asked"));
+    struct subject *s =
+        START(map_fd, LEND_FD("fd", fd), INT("bad", 0), INT("touch", 0), held);
 
     await_asleep(s);
     REQUIRE(ftruncate(fd, 100) == 0);
     REQUIRE(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
-    let_go(s, "asked");
+    let_go(s, "held");
     await(s, "mapped");
     if (got_int(s, "map") == 0)
         expect_error(s, "map", EPERM);
@@ -1113,6 +1128,15 @@ TEST(anon, map_fd_asks_for_the_size_when_it_can_not_shrink_any_more)
     let_go(s, "go");
     finish(s);
     close(fd);
+}
+
+TEST(anon, map_fd_asks_for_the_size_when_it_can_not_shrink_any_more)
+{
+    shrink_between(HOLD_AFTER("fstat", 1, "held"));
+    /* whichever call has told the size by then */
+    shrink_between(GIVEN(GIVE_FAULT, "fcntl", .number = 1, .count = 1,
+                         .data = "held", .argument = 2,
+                         .argument_value = F_GET_SEALS));
 }
 
 /* ------------------------------------------------------------------------
