@@ -26,7 +26,8 @@
  *    that returns a pointer returns NULL (never MAP_FAILED); errno then says
  *    why.  On success errno means nothing.
  *  - On failure nothing is changed: no region or file made, removed, grown or
- *    written, nothing mapped or unmapped, no out-parameter written.
+ *    written, nothing mapped or unmapped, no out-parameter written.  (Two
+ *    exceptions are named at counter_add().)
  *  - No function prints, exits, or keeps a descriptor, memory or a child once
  *    it has returned.  What the caller gets is a mapping, which is given back
  *    with region_close(), or the descriptor of region_anon().
@@ -228,18 +229,20 @@ ssize_t file_count(const char *path, int byte);
  * total of its own.  A process that dies in the middle has added everything
  * or nothing, and holds nobody up.  When the function returns, the new total
  * has been written through to the file's device, so that it outlives a crash
- * of the machine as well.
+ * of the machine as well.  (That is the file: the name of one just made is in
+ * its directory, and may be lost.)  The room for a new counter is reserved
+ * before it is mapped; a file of 8 bytes is taken as it is.
  *
  * path   the counter's file
  * n      what to add; 0 asks for the total
  * total  where the total after the addition goes; may be NULL
  *
- * Returns 0, or -1 with errno:
+ * Returns 0, or -1 with errno; a file of size 0 may have been made:
  *   EINVAL     the file has a size other than 0 or COUNTER_BYTES: it is no
  *              counter, and is left as it is.  (A file of size 0 is a counter
  *              that nobody has added to.)
  *   EOVERFLOW  the total would not fit into 64 bits; it stays as it was
- *   ENOSPC     no room for a new counter; an empty file may be left
+ *   ENOSPC     no room for a new counter
  *   EIO        the device failed; whether n was added is not known
  *
  * See open(2), flock(2) or fcntl(2) F_OFD_SETLKW, mmap(2), msync(2).

@@ -1328,9 +1328,22 @@ HELPER void expect_counter(const char *path, uint64_t total)
            (unsigned long long)total);
 }
 
+/* What its 8 bytes are; 0 for an empty file. */
+HELPER uint64_t counter_now(const char *path)
+{
+    uint64_t now = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    REQUIRE(fd != -1);
+    REQUIRE(read(fd, &now, sizeof(now)) >= 0);
+    close(fd);
+    return now;
+}
+
 HELPER const char *counter_path(char path[300])
 {
     snprintf(path, 300, "%s/counter", new_dir());
+    judges_name('f', path);
     return path;
 }
 
@@ -1352,7 +1365,31 @@ TEST(counter, a_new_counter_is_made)
     REQUIRE(stat(path, &st) == 0);
     EXPECT((st.st_mode & 0777) == 0600, "mode 0600", "mode %04o",
            st.st_mode & 0777);
-    REQUIRE(unlink(path) == 0);
+}
+
+/* A size without room is no reservation; who sets none has not got to it. */
+TEST(counter, without_room_there_is_no_new_counter)
+{
+    char path[300];
+    struct stat st;
+    struct subject *s = START(add, STR("path", counter_path(path)), INT("n", 7),
+                              INT("null", 0), NO_MEMORY);
+
+    finish(s);
+    if (got_int(s, "add") == 0)
+        EXPECT(calls_made(s, "ftruncate") == 0,
+               "room reserved before the counter is mapped",
+               "a size set with ftruncate: on a full device the store that "
+               "follows ends the process with SIGBUS");
+    else
+        expect_error(s, "add", ENOSPC);
+    if (got_int(s, "add") == -1) {
+        EXPECT(told_total(s) == 4711, "total stays as it was on failure",
+               "it was written");
+        EXPECT(stat(path, &st) == -1 || st.st_size == 0,
+               "no file, or one of size 0", "one of %lld bytes",
+               (long long)st.st_size);
+    }
 }
 
 TEST(counter, a_counter_goes_on_where_it_was)
@@ -1433,12 +1470,27 @@ TEST(counter, the_total_is_written_through)
 
     finish(s);
     expect_return(s, "add", 0);
+    expect_counter(path, 2);
     for (unsigned i = 0; i < calls_made(s, "msync"); i++)
         through |= (call_argument(s, "msync", i, 2) & MS_SYNC) != 0;
     EXPECT(through || calls_made(s, "fsync") > 0,
            "msync with MS_SYNC, or fsync, before the function returns",
            "neither: what the kernel has not written yet is lost when the "
            "machine stops");
+
+    /* what stands in the file when the last of them begins */
+    unsigned nth = calls_made(s, "msync"), files = calls_made(s, "fsync");
+    s = START(add, STR("path", path), INT("n", 40), INT("null", 0),
+              nth > 0 && through ? HOLD("msync", nth, "writing")
+                                 : HOLD("fsync", files, "writing"));
+    await_asleep(s);
+    EXPECT(counter_now(path) == 42,
+           "the new total stored before it is written through",
+           "msync, or fsync, is called first: what is stored behind it is "
+           "lost when the machine stops");
+    let_go(s, "writing");
+    finish(s);
+    expect_return(s, "add", 0);
 }
 
 TEST(counter, a_device_that_fails_is_told)
@@ -1449,6 +1501,8 @@ TEST(counter, a_device_that_fails_is_told)
 
     finish(s);
     expect_error(s, "add", EIO);
+    EXPECT(told_total(s) == 4711, "total stays as it was on failure",
+           "it was written");
     expect_nothing_left(s);
 }
 
@@ -1458,27 +1512,35 @@ TEST(counter, a_device_that_fails_is_told)
  */
 struct place {
     const char *call;
+    unsigned nth;
     bool after;
     const char *text;
 };
 
+/* Those behind the lock come first: there is no waiting there, and no luck. */
 static const struct place places[] KIT_UNUSED = {
-    {"open", true, "has opened the file"},
-    {"fstat", true, "has asked for the file's size"},
-    {"mmap", true, "has mapped the file"},
-    {"load", false, "is about to read the counter"},
-    {"store", false, "has read the counter and is about to write it"},
-    {"=atomic_rmw", false, "is about to change the counter"},
-    {"msync", false, "has changed the counter"}};
+    {"flock", 2, true, "has given its lock back"},
+    {"lockf", 2, true, "has given its lock back"},
+    {"fcntl", 2, true, "has given its lock back"},
+    {"=close", 1, true, "has closed the file, and the lock is gone with it"},
+    {"open", 1, true, "has opened the file"},
+    {"fstat", 1, true, "has asked for the file's size"},
+    {"mmap", 1, true, "has mapped the file"},
+    {"load", 1, false, "is about to read the counter"},
+    {"store", 1, false, "has read the counter and is about to write it"},
+    {"store", 2, false, "has written a part of the counter"},
+    {"=atomic_rmw", 1, false, "is about to change the counter"},
+    {"msync", 1, false, "has changed the counter"}};
 #define PLACES (sizeof(places) / sizeof(places[0]))
 
 HELPER struct subject *start_held(const char *path, uint64_t n,
                                   const struct place *p)
 {
-    return p->after ? START(add, STR("path", path), INT("n", (long long)n),
-                            INT("null", 0), HOLD_AFTER(p->call, 1, "held"))
-                    : START(add, STR("path", path), INT("n", (long long)n),
-                            INT("null", 0), HOLD(p->call, 1, "held"));
+    struct give held = HOLD(p->call, p->nth, "held");
+
+    held.after = p->after;
+    return START(add, STR("path", path), INT("n", (long long)n), INT("null", 0),
+                 held);
 }
 
 /* Two add, the first one held at this place; before: the file's total, and
@@ -1498,21 +1560,18 @@ HELPER void add_between(const char *path, uint64_t before,
 
     uint64_t sum = before + 1007;
     uint64_t told_a = told_total(a), told_b = told_total(b);
-    uint64_t now = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    uint64_t now = counter_now(path);
 
-    REQUIRE(fd != -1);
-    REQUIRE(read(fd, &now, sizeof(now)) >= 0);
-    close(fd);
     EXPECT(now == sum, "both additions in the counter",
-           "one process %s; another one adds 7 meanwhile, then it goes on to "
-           "add 1000: %llu becomes %llu",
+           "one process, which adds 1000, %s; another one adds 7 meanwhile, "
+           "then the first goes on: %llu becomes %llu",
            p->text, (unsigned long long)before, (unsigned long long)now);
     EXPECT((told_a == sum && told_b == before + 7) ||
                (told_b == sum && told_a == before + 1000),
            "each is told the total after its own addition",
-           "%llu + 1000 and + 7: told were %llu and %llu",
-           (unsigned long long)before, (unsigned long long)told_a,
+           "one process, which adds 1000 to %llu, %s; another one adds 7 "
+           "meanwhile, then the first goes on: it is told %llu, the other %llu",
+           (unsigned long long)before, p->text, (unsigned long long)told_a,
            (unsigned long long)told_b);
 }
 
@@ -1526,16 +1585,18 @@ TEST(counter, no_addition_is_lost_when_both_make_the_counter)
 {
     char path[300];
 
-    for (size_t i = 0; i < PLACES; i++) {
+    for (size_t i = 0; i < PLACES; i++)
         add_between(counter_path(path), 0, &places[i]);
-        REQUIRE(unlink(path) == 0);
-    }
 }
+
+/* Both halves of the total change. */
+#define ALMOST_2_TO_32 ((UINT64_C(1) << 32) - 500)
 
 TEST(counter, who_dies_in_the_middle_holds_nobody_up)
 {
     for (size_t i = 0; i < PLACES; i++) {
-        const char *path = new_counter(500);
+        uint64_t before = ALMOST_2_TO_32;
+        const char *path = new_counter(before);
         struct subject *dead = start_held(path, 1000, &places[i]);
 
         await_asleep(dead);
@@ -1544,25 +1605,33 @@ TEST(counter, who_dies_in_the_middle_holds_nobody_up)
         finish(s);
         expect_return(s, "add", 0);
         uint64_t total = told_total(s);
-        EXPECT(total == 507 || total == 1507, "507, or 1507 if it had added",
-               "%llu, after a process that %s was killed",
-               (unsigned long long)total, places[i].text);
+        EXPECT(total == before + 7 || total == before + 1007,
+               "everything added, or nothing, by one that dies",
+               "0x%llx + 1000, by a process that %s and was killed; then + 7: "
+               "the total is 0x%llx",
+               (unsigned long long)before, places[i].text,
+               (unsigned long long)total);
         expect_counter(path, total);
     }
 }
 
-TEST(counter, the_lock_is_waited_for_although_signals_come)
+TEST(counter, counter_survives_signals)
 {
-    const char *path = new_counter(500);
+    char path[300];
     struct subject *s =
-        START(add, STR("path", path), INT("n", 5), INT("null", 0),
+        START(add, STR("path", new_counter(500)), INT("n", 5), INT("null", 0),
               FAIL("flock", 1, 2, EINTR), FAIL("lockf", 1, 2, EINTR),
               FAIL_WHEN("fcntl", 1, F_SETLKW, 1, 2, EINTR),
               FAIL_WHEN("fcntl", 1, F_OFD_SETLKW, 1, 2, EINTR));
 
     finish(s);
     expect_return(s, "add", 0);
-    expect_counter(path, 505);
+    expect_total(s, 505);
+    s = START(add, STR("path", counter_path(path)), INT("n", 5), INT("null", 0),
+              INTERRUPTED);
+    finish(s);
+    expect_return(s, "add", 0);
+    expect_counter(path, 5);
 }
 
 SCENARIO(add_often)

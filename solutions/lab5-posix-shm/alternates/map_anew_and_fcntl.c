@@ -205,7 +205,7 @@ static int add(int fd, uint64_t n, uint64_t *total)
 
     if (size != 0 && size != COUNTER_BYTES)
         return fail(EINVAL);
-    if (size == 0 && ftruncate(fd, COUNTER_BYTES) == -1)
+    if (size == 0 && enlarge(fd, COUNTER_BYTES) == -1)
         return -1;
     uint64_t *p = map(fd, COUNTER_BYTES, PROT_READ | PROT_WRITE);
     if (p == NULL)
