@@ -184,12 +184,12 @@ def _grade(options: argparse.Namespace) -> int:
     style = stdout_style(options.width)
     at_once = options.jobs or pipeline.cores()
     if options.quick:
-        return _quick(pipeline.grade(jobs, at_once), style)
+        return _quick(pipeline.grade(jobs, at_once), style, options.strict)
     return _full(options, kit, labs, jobs, at_once, style)
 
 
-def _quick(report, style) -> int:
-    from grader.model import MISSING, NOT_BUILT
+def _quick(report, style, strict: bool) -> int:
+    from grader.model import MISSING, NOT_BUILT, PASSED
     from grader.report import quick
 
     print(quick.render(report, style), end="")
@@ -198,7 +198,8 @@ def _quick(report, style) -> int:
               file=sys.stderr)
         return EXIT_FAULT
     unbuilt = any(lab.status in (NOT_BUILT, MISSING) for lab in report.labs)
-    return EXIT_LOST if unbuilt else EXIT_OK
+    lost = any(o.status != PASSED for lab in report.labs for o in lab.outcomes)
+    return EXIT_LOST if unbuilt or (strict and lost) else EXIT_OK
 
 
 def _full(options: argparse.Namespace, kit, labs: List, jobs: List, at_once: int,

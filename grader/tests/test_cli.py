@@ -56,9 +56,11 @@ def test_files_that_can_not_be_graded(source, says, grade):
     assert grade(source, "--quick")[0] == 1
 
 
-def test_quick_ends_well_though_tests_fail(grade):
+def test_quick_ends_well_though_tests_fail_unless_strict(grade):
     status, out, _ = grade(HONEST["fails"].source, "--quick")
     assert status == 0 and "3 of 4 tests pass" in out
+    assert grade(HONEST["fails"].source, "--quick", "--strict")[0] == 1
+    assert grade(HONEST["right"].source, "--quick", "--strict")[0] == 0
 
 
 def test_one_test(grade):
