@@ -17,19 +17,20 @@
  *  - A function that returns int returns 0, and -1 on failure, where nothing
  *    else is said; one that returns a pointer returns NULL on failure; errno
  *    then says why.
- *  - On failure nothing is changed and nothing that was taken is kept.
+ *  - On failure nothing is changed, where nothing else is said, and nothing
+ *    that was taken is kept.
  *  - A signal that is caught (EINTR) is no failure: the wait goes on.
  *  - deadline_ms is a time-out counted from the call; for POSIX semaphores it
  *    is measured on CLOCK_MONOTONIC, so that nobody who sets the clock
- *    lengthens or shortens it.  0: don't wait.  -1: wait for ever.  Below -1:
- *    EINVAL.  When it has passed: ETIMEDOUT.
+ *    lengthens or shortens it, and no signal does either.  0: don't wait.
+ *    -1: without a time-out.  Below -1: EINVAL.  When it has passed: ETIMEDOUT.
  *  - Who waits sleeps until it is woken.  (Only svsem_open(), while there is
  *    nobody yet who could wake it, may look again after a nap of a
  *    millisecond.)
  *  - All structs here lie in memory that several processes map, at different
  *    addresses, and that is zero-filled before *_init(): no pointer may be
  *    stored in them.  Their fields are yours to use, but for those that a
- *    comment calls fixed.
+ *    comment calls fixed; who waits, waits for one of their semaphores.
  *  - No function prints, exits, or keeps a descriptor, memory or a child once
  *    it has returned; the mapping of a named semaphore, which its caller
  *    closes with sem_close(3), is the exception.
@@ -129,6 +130,8 @@ int svsem_create(key_t key, int n, unsigned short value);
  * its values are: what tells is sem_otime, 0 until the first semop(2), which
  * svsem_create() makes last.
  *
+ * key  not IPC_PRIVATE, by which nothing can be found
+ *
  * Returns the id, or -1 with errno:
  *   ENOENT     there is no set with this key
  *   ETIMEDOUT  it has not been initialised (has its creator died?)
@@ -156,7 +159,8 @@ int svsem_open(key_t key, int deadline_ms);
 int svsem_wait(int id, unsigned short num, int deadline_ms);
 
 /*
- * Posts: gives back the 1 that svsem_wait() took.
+ * Posts: gives back the 1 that svsem_wait() took.  (What a process gives and
+ * has not taken may be gone again when it ends: SEM_UNDO.)
  */
 int svsem_post(int id, unsigned short num);
 
@@ -209,8 +213,8 @@ struct slots {
 int slots_init(struct slots *s, size_t n);
 
 /*
- * Puts a copy of an item behind the others; waits while all slots are full.
- * Any number of processes may put and get at one time.
+ * Puts a copy of an item, of all its bytes, behind the others; waits while all
+ * slots are full.  Any number of processes may put and get at one time.
  *
  * deadline_ms  for the slot.  The mutex, which is held no longer than a copy
  *              takes, is waited for.
@@ -302,14 +306,19 @@ struct mailbox {
  *
  * Returns 0 when the reader has got it, or -1 with errno:
  *   EMSGSIZE  size is too large; mailbox and queue are as they were
- *   EIDRM     the queue was removed while this waited
+ *   EIDRM     the queue was removed while this waited; what had been written
+ *             into the mailbox stays there
  *
  * See msgop(2), and "Passing of data" in the lab's handout.
  */
 int handshake_write(struct mailbox *m, int qid, const void *data, size_t size);
 
 /*
- * Reads: waits for MAIL_READY, copies the data, sends MAIL_OK.
+ * Reads: waits for MAIL_READY, copies the data, sends MAIL_OK.  The size in the
+ * mailbox is read once: a writer may change it at any time.
+ *
+ * buf  where the data goes, cap bytes; when MAIL_OK can't be sent, it may have
+ *      been written
  *
  * Returns the bytes read, or -1 with errno:
  *   EMSGSIZE  it has more than cap bytes; it stays where it is, and a read
@@ -343,7 +352,9 @@ int rendezvous_init(struct rendezvous *r);
 /*
  * Waits until the other one calls this as well; then both go on.  Two
  * processes may meet as often as they like: one that is fast and comes again
- * waits for the other one to come again, and does not take what woke it.
+ * waits for the other one to come again, and does not take what woke it.  Both
+ * have met or neither has, however late one comes.  (Whether one whose deadline
+ * is 0 can be met, is yours to decide.)
  *
  * Returns 0, or -1 with errno:
  *   ETIMEDOUT  the other one did not come; the caller does not count as here

@@ -129,8 +129,32 @@ HELPER int stat_name(const char *name, struct stat *st)
     return stat(path, st);
 }
 
-#define START_LOCK(named_, ms, fault) \
-    START(lock, STR("name", (named_).name), INT("deadline", ms), fault)
+#define START_LOCK(named_, ms, ...) \
+    START(lock, STR("name", (named_).name), INT("deadline", ms), __VA_ARGS__)
+
+/* A signal ends the first wait, and there it stands still. */
+#define SIGNAL_AND_HOLD(call) \
+    FAIL(call, 1, 1, EINTR), HOLD_AFTER(call, 1, "waits on")
+
+/* One that has stood still for longer than its deadline, since another one,
+ * which came later and waits as long, has given up meanwhile. */
+HELPER void expect_over(struct subject *s, const char *name)
+{
+    if (was_told(s, "waits on"))
+        let_go(s, "waits on");
+    await_still(s);
+    EXPECT(was_told(s, name), "a wait that ends: its time is over",
+           "it waits on: after a signal (EINTR) its time began anew");
+    expect_error(s, name, ETIMEDOUT);
+}
+
+/* It sleeps until it is woken. */
+HELPER void expect_no_nap(struct subject *s)
+{
+    EXPECT(calls_made(s, "nanosleep") + calls_made(s, "poll") == 0,
+           "one that sleeps until it is woken",
+           "it naps, and looks again and again");
+}
 
 TEST(binsem, create_makes_one_that_is_unlocked)
 {
@@ -243,11 +267,20 @@ TEST(binsem, a_signal_does_not_open_a_lock)
 TEST(binsem, lock_gives_up_at_the_deadline)
 {
     struct named n = new_semaphore(0);
+    struct subject *held[2];
 
-    for (int ms = 0; ms <= 40; ms += 40) {
+    for (int i = 0; i < 2; i++) {
+        held[i] = START_LOCK(n, 60, SIGNAL_AND_HOLD("sem_wait"));
+        await_asleep(held[i]);
+    }
+    for (int ms = 0; ms <= 60; ms += 60) {
         struct subject *s = START_LOCK(n, ms, NOTHING);
         finish(s);
         expect_error(s, "lock", ETIMEDOUT);
+    }
+    for (int i = 0; i < 2; i++) {
+        expect_over(held[i], "lock");
+        finish(held[i]);
     }
     EXPECT(value_of(n.sem) == 0, "a value of 0, as it was", "a value of %d",
            value_of(n.sem));
@@ -270,6 +303,8 @@ TEST(binsem, a_deadline_far_off_is_waited_for)
     for (int i = 0; i < 2; i++) {
         struct subject *s = START_LOCK(n, 600999, NOTHING);
 
+        await_still(s);
+        expect_no_nap(s);
         await_blocked(s, "futex");
         sem_post(n.sem);
         finish(s);
@@ -332,13 +367,17 @@ TEST(binsem, destroy_removes_the_name_and_the_mapping)
 
 TEST(binsem, destroy_tells_that_the_name_is_gone)
 {
+    static const int errors[] = {ENOENT, EACCES};
     struct named n = new_semaphore(1);
-    struct subject *s =
-        START(destroy, STR("name", n.name), FAIL("sem_unlink", 1, 1, ENOENT));
 
-    finish(s);
-    expect_error(s, "destroy", ENOENT);
-    expect_nothing_left(s);
+    for (int i = 0; i < 2; i++) {
+        struct subject *s = START(destroy, STR("name", n.name),
+                                  FAIL("sem_unlink", 1, 1, errors[i]));
+
+        finish(s);
+        expect_error(s, "destroy", errors[i]);
+        expect_nothing_left(s);
+    }
 }
 
 /* ------------------------------------------------------------------------
@@ -468,13 +507,13 @@ HELPER void end(struct subject *s)
     finish(s);
 }
 
-#define START_WAIT(id_, ms, fault) \
-    START(sv_wait, INT("id", id_), INT("deadline", ms), fault)
+#define START_WAIT(id_, ms, ...) \
+    START(sv_wait, INT("id", id_), INT("deadline", ms), __VA_ARGS__)
 #define START_CREATE(key_, n_, value_, fault)                              \
     START(sv_create, INT("key", key_), INT("n", n_), INT("value", value_), \
           fault)
-#define START_OPEN(key_, ms) \
-    START(sv_open, INT("key", key_), INT("deadline", ms))
+#define START_OPEN(key_, ms, ...) \
+    START(sv_open, INT("key", key_), INT("deadline", ms), __VA_ARGS__)
 
 TEST(svsem, create_makes_a_set_with_these_values)
 {
@@ -538,7 +577,7 @@ TEST(svsem, open_finds_a_set_that_is_in_use)
     int id = new_raw_set(key, 2);
 
     change(id, 0, 1);
-    struct subject *s = START_OPEN(key, 0);
+    struct subject *s = START_OPEN(key, 0, NOTHING);
     finish(s);
     expect_return(s, "open", id);
 }
@@ -546,18 +585,39 @@ TEST(svsem, open_finds_a_set_that_is_in_use)
 TEST(svsem, open_of_no_set_makes_none)
 {
     key_t key = new_key();
-    struct subject *s = START_OPEN(key, 0);
+    struct subject *s = START_OPEN(key, 0, NOTHING);
 
     finish(s);
     expect_error(s, "open", ENOENT);
     EXPECT(has_no_set(key), "no set made", "there is one");
 }
 
+/* A nap that a signal has ended has not lasted a millisecond. */
+HELPER void open_goes_by_the_clock(void)
+{
+    key_t key = new_key();
+    int id = new_raw_set(key, 2);
+    struct subject *s =
+        START_OPEN(key, 1000, FAIL("nanosleep", 1, 1009, EINTR),
+                   HOLD("nanosleep", 1010, "naps on"),
+                   FAIL("poll", 1, 1009, EINTR), HOLD("poll", 1010, "naps on"));
+
+    while (!was_told(s, "open") && !was_told(s, "naps on"))
+        await_asleep(s);
+    EXPECT(!was_told(s, "open"), "a wait of 1000 ms by the clock",
+           "it gave up sooner, after so many naps, which signals had cut "
+           "short");
+    change(id, 0, 1);
+    let_go(s, "naps on");
+    finish(s);
+    expect_return(s, "open", id);
+}
+
 TEST(svsem, open_waits_until_the_set_is_initialised)
 {
     key_t key = new_key();
     int id = new_raw_set(key, 2);
-    struct subject *s = START_OPEN(key, -1);
+    struct subject *s = START_OPEN(key, -1, NOTHING);
 
     await_asleep(s);
     EXPECT(!was_told(s, "open"), "a wait until the set is initialised",
@@ -570,18 +630,40 @@ TEST(svsem, open_waits_until_the_set_is_initialised)
     change(id, 0, 1);
     finish(s);
     expect_return(s, "open", id);
+    if (!under_valgrind()) /* a nap is to take less than a millisecond */
+        open_goes_by_the_clock();
 }
 
 TEST(svsem, open_gives_up_on_a_creator_that_died)
 {
     key_t key = new_key();
+    int id = new_raw_set(key, 2);
 
-    new_raw_set(key, 2);
     for (int ms = 0; ms <= 40; ms += 40) {
-        struct subject *s = START_OPEN(key, ms);
+        struct subject *s = START_OPEN(key, ms, NOTHING);
         finish(s);
         expect_error(s, "open", ETIMEDOUT);
     }
+
+    /* Nobody will initialise what has been removed. */
+    struct subject *s = START_OPEN(key, -1, NOTHING);
+    await_asleep(s);
+    REQUIRE(semctl(id, 0, IPC_RMID) == 0);
+    await_asleep(s);
+    EXPECT(was_told(s, "open"), "a wait that ends when the set is removed",
+           "it naps on, and looks at a set that is not there");
+    finish(s);
+    EXPECT(got_int(s, "open") == -1 && (got_errno(s, "open") == EIDRM ||
+                                        got_errno(s, "open") == EINVAL ||
+                                        got_errno(s, "open") == ENOENT),
+           "-1 with EIDRM, EINVAL or ENOENT", "%lld with %s",
+           got_int(s, "open"), errno_name(got_errno(s, "open")));
+
+    key = new_key();
+    change(new_raw_set(key, 2), 0, 1);
+    s = START_OPEN(key, BELOW_FOR_EVER_MS, NOTHING);
+    finish(s);
+    expect_error(s, "open", EINVAL);
 }
 
 /* Small cases, in every order of their steps: one makes a set and one opens it;
@@ -735,7 +817,7 @@ TEST(svsem, a_set_that_can_be_opened_has_its_values)
             continue; /* it has no such place */
         }
 
-        struct subject *o = START_OPEN(key, -1);
+        struct subject *o = START_OPEN(key, -1, NOTHING);
         await_asleep(o);
         if (was_told(o, "open") && got_int(o, "open") != -1)
             expect_values((int)got_int(o, "open"), 2, 2, 2,
@@ -798,6 +880,7 @@ TEST(svsem, a_signal_lets_nobody_through)
         EXPECT(!was_told(s, "wait"), "a semaphore that is still waited for",
                "svsem_wait returned %lld when a signal came (EINTR)",
                got_int(s, "wait"));
+        expect_no_nap(s);
         change(id, 1, 1);
         await(s, "wait");
         expect_return(s, "wait", 0);
@@ -808,12 +891,21 @@ TEST(svsem, a_signal_lets_nobody_through)
 TEST(svsem, wait_gives_up_at_the_deadline)
 {
     int id = new_set(9, 0, 9);
+    struct subject *held[2];
 
-    for (int ms = 0; ms <= 40; ms += 40) {
+    for (int i = 0; i < 2; i++) {
+        held[i] = START_WAIT(id, 60, SIGNAL_AND_HOLD("semop"));
+        await_asleep(held[i]);
+    }
+    for (int ms = 0; ms <= 60; ms += 60) {
         struct subject *s = START_WAIT(id, ms, NOTHING);
         await(s, "wait");
         expect_error(s, "wait", ETIMEDOUT);
         end(s);
+    }
+    for (int i = 0; i < 2; i++) {
+        expect_over(held[i], "wait");
+        end(held[i]);
     }
     struct subject *s = START_WAIT(id, BELOW_FOR_EVER_MS, NOTHING);
     await(s, "wait");
@@ -875,9 +967,9 @@ TEST(svsem, destroy_removes_the_set_and_tells_who_waits)
  * Group two
  */
 
-#define START_TAKE(id_, a_, b_, ms, fault)                         \
+#define START_TAKE(id_, a_, b_, ms, ...)                           \
     START(sv_take_two, INT("id", id_), INT("a", a_), INT("b", b_), \
-          INT("deadline", ms), fault)
+          INT("deadline", ms), __VA_ARGS__)
 
 TEST(two, takes_both)
 {
@@ -964,29 +1056,55 @@ TEST(two, neighbours_in_a_ring_do_not_deadlock)
 TEST(two, take_gives_up_with_neither)
 {
     int id = new_set(1, 1, 0);
+    struct subject *held[2], *s;
 
-    for (int ms = 0; ms <= 40; ms += 40) {
-        struct subject *s = START_TAKE(id, 0, 2, ms, NOTHING);
+    for (int i = 0; i < 2; i++) {
+        held[i] = START_TAKE(id, 0, 2, 60, SIGNAL_AND_HOLD("semop"));
+        await_asleep(held[i]);
+    }
+    for (int ms = 0; ms <= 60; ms += 60) {
+        s = START_TAKE(id, 0, 2, ms, NOTHING);
         await(s, "take");
         expect_error(s, "take", ETIMEDOUT);
         expect_values(id, 1, 1, 0, "when it has given up");
         end(s);
     }
+    for (int i = 0; i < 2; i++) {
+        expect_over(held[i], "take");
+        expect_values(id, 1, 1, 0, "when it has given up");
+        end(held[i]);
+    }
+    s = START_TAKE(id, 0, 1, BELOW_FOR_EVER_MS, NOTHING);
+    await(s, "take");
+    expect_error(s, "take", EINVAL);
+    expect_values(id, 1, 1, 0, "after a deadline that is refused");
+    end(s);
+
+    s = START_TAKE(id, 0, 2, -1, NOTHING);
+    await_asleep(s);
+    REQUIRE(semctl(id, 0, IPC_RMID) == 0);
+    await(s, "take");
+    expect_error(s, "take", EIDRM);
+    end(s);
 }
 
 TEST(two, a_signal_gives_neither)
 {
-    int id = new_set(1, 1, 0);
-    struct subject *s = START_TAKE(id, 0, 2, -1, FAIL("semop", 1, 3, EINTR));
+    for (int ms = -1; ms <= 600999; ms += 601000) {
+        int id = new_set(1, 1, 0);
+        struct subject *s =
+            START_TAKE(id, 0, 2, ms, FAIL("semop", 1, 3, EINTR));
 
-    await_asleep(s);
-    EXPECT(!was_told(s, "take"), "a wait that goes on",
-           "svsem_take_two returned %lld when a signal came (EINTR)",
-           got_int(s, "take"));
-    change(id, 2, 1);
-    await(s, "take");
-    expect_return(s, "take", 0);
-    end(s);
+        await_still(s);
+        EXPECT(!was_told(s, "take"), "a wait that goes on",
+               "svsem_take_two returned %lld when a signal came (EINTR)",
+               got_int(s, "take"));
+        expect_no_nap(s);
+        change(id, 2, 1);
+        await(s, "take");
+        expect_return(s, "take", 0);
+        end(s);
+    }
 }
 
 TEST(two, both_come_back_from_a_dead_process)
@@ -1028,6 +1146,13 @@ SCENARIO(init_slots)
          slots_init(given_shared("slots", NULL), (size_t)given_int("n")));
 }
 
+/* The text of an item, and something else behind its end. */
+HELPER void fill_text(char text[56], int from, unsigned number)
+{
+    memset(text, 'a' + (int)(number % 26), 56);
+    snprintf(text, 40, "%d.%u", from, number);
+}
+
 /* Puts n items, numbered from `number`. */
 SCENARIO(put)
 {
@@ -1039,7 +1164,7 @@ SCENARIO(put)
         char name[32];
 
         item.number = (uint32_t)(given_int("number") + i);
-        snprintf(item.text, sizeof(item.text), "%d.%u", from, item.number);
+        fill_text(item.text, from, item.number);
         snprintf(name, sizeof(name), "put %lld", i + 1);
         CALL(name, slots_put(s, &item, (int)given_int("deadline")));
     }
@@ -1049,7 +1174,7 @@ SCENARIO(put)
 SCENARIO(get)
 {
     struct slots *s = given_shared("slots", NULL);
-    struct slot_item items[SLOTS_MAX];
+    struct slot_item items[SLOTS_MAX + 1];
     long long n = 0;
 
     memset(items, 0x5a, sizeof(items));
@@ -1091,12 +1216,13 @@ HELPER void expect_items(struct subject *s, int from, unsigned number,
 
     got_copy(s, "items", items, n * sizeof(items[0]));
     for (unsigned i = 0; i < n; i++) {
-        snprintf(text, sizeof(text), "%d.%u", from, number + i);
-        EXPECT(items[i].from == from && items[i].number == number + i &&
-                   strcmp(items[i].text, text) == 0,
+        EXPECT(items[i].from == from && items[i].number == number + i,
                "the items in the order in which they were put",
                "item %u is number %u of %d, not %u of %d", i + 1,
                items[i].number, items[i].from, number + i, from);
+        fill_text(text, from, number + i);
+        EXPECT(strcmp(items[i].text, text) == 0,
+               "the text of the item that was put", "the text of another one");
     }
 }
 
@@ -1128,11 +1254,21 @@ HELPER void get_now(struct slots *q, unsigned number, unsigned n)
 TEST(slots, items_come_out_in_order_round_and_round)
 {
     struct slots *q = new_slots(3);
+    struct slot_item item;
+    char text[56];
 
     for (unsigned i = 0; i < 4; i++) {
         put_now(q, 10 * i, 2);
         get_now(q, 10 * i, 2);
     }
+    put_now(q, 50, 1);
+    struct subject *s = START_GET(q, 1, 0, NOTHING);
+    finish(s);
+    got_copy(s, "items", &item, sizeof(item));
+    fill_text(text, 1, 50);
+    EXPECT(memcmp(item.text, text, sizeof(text)) == 0,
+           "an item with all its bytes, as it was put",
+           "other bytes behind the end of its text");
 }
 
 TEST(slots, every_slot_is_used_and_no_more)
@@ -1163,6 +1299,10 @@ TEST(slots, init_refuses_sizes_that_do_not_work)
         finish(s);
         expect_error(s, "init", EINVAL);
     }
+
+    struct slots *q = new_slots(SLOTS_MAX);
+    put_now(q, 1, SLOTS_MAX);
+    get_now(q, 1, SLOTS_MAX);
 }
 
 /* The next two leave aside whether the one who sleeps is woken; the two after
@@ -1201,6 +1341,34 @@ TEST(slots, an_empty_buffer_keeps_no_producer_out)
     kill_subject(g);
 }
 
+/* From now on another process, the judge, is at the fields. */
+HELPER void take_mutex(struct slots *q)
+{
+    EXPECT(sem_trywait(&q->mutex) == 0, "the mutex free, at 1",
+           "nobody is at the fields, and it is not");
+}
+
+HELPER void expect_wait_for_mutex(struct subject *s, const char *name)
+{
+    await_asleep(s);
+    EXPECT(!was_told(s, name), "a wait until the mutex is free", "%s",
+           got_int(s, name) == 0
+               ? "it has been at the fields while another process had it"
+               : "it gave up when it had what the deadline is for");
+}
+
+/* The judge gives it back to one who waits for it. */
+HELPER void give_mutex(struct slots *q, struct subject *s, const char *name)
+{
+    expect_wait_for_mutex(s, name);
+    REQUIRE(sem_post(&q->mutex) == 0);
+    await_asleep(s);
+    EXPECT(was_told(s, name), "one who is woken when the mutex is free",
+           "it sleeps on: its mutex is not shared with other processes");
+    finish(s);
+    expect_return(s, name, 0);
+}
+
 TEST(slots, get_waits_for_an_item)
 {
     struct slots *q = new_slots(2);
@@ -1211,6 +1379,12 @@ TEST(slots, get_waits_for_an_item)
     finish(s);
     expect_return(s, "get 1", 0);
     expect_items(s, 1, 7, 1);
+    take_mutex(q);
+    give_mutex(q, START_PUT(q, 1, 8, 1, -1, NOTHING), "put 1");
+    take_mutex(q);
+    s = START_GET(q, 1, -1, NOTHING);
+    give_mutex(q, s, "get 1");
+    expect_items(s, 1, 8, 1);
 }
 
 TEST(slots, put_waits_for_a_slot)
@@ -1335,6 +1509,18 @@ TEST(slots, put_and_get_give_up_at_the_deadline)
     get_now(q, 1, 1);
     put_now(q, 3, 1);
     get_now(q, 3, 1);
+
+    /* There is a slot in time, and the mutex afterwards. */
+    for (int i = 0; i < 2; i++) {
+        q = new_slots(1);
+        if (i == 1)
+            put_now(q, 4, 1);
+        take_mutex(q);
+        struct subject *s = i == 0 ? START_PUT(q, 1, 4, 1, 20, NOTHING)
+                                   : START_GET(q, 1, 20, NOTHING);
+        expect_wait_for_mutex(s, i == 0 ? "put 1" : "get 1");
+        kill_subject(s);
+    }
 }
 
 /* Two of a kind are under way at one time, and nothing but the buffer orders
@@ -1604,6 +1790,18 @@ TEST(turn, an_init_that_fails_leaves_no_queue)
     expect_error(s, "init", ENOMEM);
     expect_int(s, "qid", -77);
     expect_nothing_left(s);
+
+    s = START(init_turn, FAIL_WHEN("msgctl", 1, IPC_SET, 1, 1, EPERM));
+    await(s, "qid");
+    if (got_int(s, "init") == 0) { /* it has another way */
+        judges_object('q', (int)got_int(s, "qid"));
+        end(s);
+        return;
+    }
+    end(s);
+    expect_error(s, "init", EPERM);
+    expect_int(s, "qid", -77);
+    expect_nothing_left(s);
 }
 
 TEST(turn, take_and_pass)
@@ -1676,6 +1874,27 @@ TEST(turn, a_signal_gives_nobody_the_turn)
     expect_return(s, "take", 0);
 }
 
+HELPER int removed_queue(void)
+{
+    int qid = new_turn();
+
+    REQUIRE(msgctl(qid, IPC_RMID, NULL) == 0);
+    return qid;
+}
+
+/* There is no queue of that id: the system call's errno says so. */
+HELPER void expect_no_queue(struct subject *s, const char *name,
+                            const char *instead)
+{
+    if (got_int(s, name) == -1 && got_errno(s, name) == EIDRM)
+        return;
+    EXPECT(got_int(s, name) != -1 || got_errno(s, name) == EINVAL,
+           "-1 with what the system call says of a queue that was removed: "
+           "EINVAL or EIDRM",
+           "%s", instead);
+    expect_error(s, name, EINVAL);
+}
+
 TEST(turn, try_does_not_wait)
 {
     int qid = new_turn();
@@ -1687,6 +1906,9 @@ TEST(turn, try_does_not_wait)
     s = START(try_turn, INT("qid", qid));
     finish(s);
     expect_error(s, "try", EAGAIN);
+    s = START(try_turn, INT("qid", removed_queue()));
+    finish(s);
+    expect_no_queue(s, "try", "EAGAIN: somebody has the token");
 }
 
 TEST(turn, pass_without_the_turn_is_refused)
@@ -1697,6 +1919,9 @@ TEST(turn, pass_without_the_turn_is_refused)
     finish(s);
     expect_error(s, "pass", EPERM);
     expect_tokens(qid, 1, "after a pass of what nobody had");
+    s = START(pass_turn, INT("qid", removed_queue()));
+    finish(s);
+    expect_no_queue(s, "pass", "EPERM: nobody has the token");
 }
 
 /* Between a look and what is done about it another process may do the same. */
@@ -2132,9 +2357,28 @@ TEST(handshake, a_buffer_that_is_too_small_loses_nothing)
     expect_return(w, "write", 0);
 }
 
+/* It was 5 and became 100, and there is room for 10. */
+HELPER void expect_size_read_once(struct subject *r)
+{
+    static const char twice[] =
+        "the size was 5 when the reader looked, and 100 when it copied";
+    size_t told;
+    const char *buf = got_bytes(r, "buf", &told);
+    size_t most = got_int(r, "read") == 5 ? 5 : 0;
+
+    EXPECT(got_int(r, "read") <= 5, "a size that is read once",
+           "%lld bytes read with room for 10: %s", got_int(r, "read"), twice);
+    for (size_t i = most; i < told; i++)
+        EXPECT(buf[i] == 0x5a, "a size that is read once",
+               "byte %zu of a buffer for 10 written: %s", i, twice);
+    if (got_int(r, "read") != 5)
+        expect_error(r, "read", EMSGSIZE);
+}
+
 TEST(handshake, a_size_that_can_not_be_is_not_believed)
 {
     struct post p = new_post();
+    long word;
 
     p.m->size = UINT64_MAX - 3;
     send_word(p, MAIL_READY);
@@ -2142,6 +2386,21 @@ TEST(handshake, a_size_that_can_not_be_is_not_believed)
     finish(r);
     expect_error(r, "read", EBADMSG);
     take_word(p, MAIL_READY, "a mailbox that stays as it is, with its word");
+
+    /* The writer changes it while the reader is between two of its looks. */
+    for (unsigned nth = 1; nth <= 4; nth++) {
+        p.m->size = 5;
+        send_word(p, MAIL_READY);
+        r = START_READ(p, 10, HOLD("load", nth, "looks"));
+        await_asleep(r);
+        p.m->size = 100;
+        if (was_told(r, "looks"))
+            let_go(r, "looks");
+        finish(r);
+        expect_size_read_once(r);
+        while (msgrcv(p.qid, &word, 0, 0, IPC_NOWAIT | MSG_NOERROR) == 0)
+            ;
+    }
 }
 
 /* Each end's word stays unread until the other one takes it. */
@@ -2159,6 +2418,19 @@ TEST(handshake, a_signal_is_no_word)
     finish(w);
     expect_return(w, "write", 0);
     expect_read(r, "hello", 5);
+
+    /* And what is no signal ends the wait. */
+    w = START_WRITE(p, "hello", 5, NOTHING);
+    await_blocked(w, "msgrcv");
+    REQUIRE(msgctl(p.qid, IPC_RMID, NULL) == 0);
+    finish(w);
+    expect_error(w, "write", EIDRM);
+    p = new_post();
+    r = START_READ(p, 10, NOTHING);
+    await_blocked(r, "msgrcv");
+    REQUIRE(msgctl(p.qid, IPC_RMID, NULL) == 0);
+    finish(r);
+    expect_error(r, "read", EIDRM);
 }
 
 /* ------------------------------------------------------------------------
@@ -2205,8 +2477,8 @@ HELPER struct rendezvous *new_place(void)
     return r;
 }
 
-#define START_MEET(r_, ms, fault) \
-    START(meet_once, SHARE("place", r_), INT("deadline", ms), fault)
+#define START_MEET(r_, ms, ...) \
+    START(meet_once, SHARE("place", r_), INT("deadline", ms), __VA_ARGS__)
 
 /* Two rounds of which each is as it should be. */
 HELPER void meet_now(struct rendezvous *r)
@@ -2352,6 +2624,39 @@ TEST(meet, who_is_fast_does_not_take_the_others_wakeup)
     }
 }
 
+/* Two that meet as late as can be: a gives up after that time, and stands still
+ * when it has waited so often; now b comes. */
+struct late {
+    struct subject *a, *b;
+    bool met; /* b, before anybody else came */
+};
+
+HELPER struct late meet_late(struct rendezvous *r, int ms, unsigned nth,
+                             struct give fault)
+{
+    struct late l;
+
+    l.a = START_MEET(r, ms, HOLD_AFTER("sem_wait", nth, "has waited"), fault);
+    await_asleep(l.a);
+    if (!was_told(l.a, "has waited"))
+        await(l.a, "meet 1");
+    l.b = START_MEET(r, -1, NOTHING);
+    await_asleep(l.b);
+    if (was_told(l.a, "has waited"))
+        let_go(l.a, "has waited");
+    finish(l.a);
+    await_asleep(l.b);
+    l.met = was_told(l.b, "meet 1");
+    if (!l.met) {
+        struct subject *c = START_MEET(r, -1, NOTHING);
+        finish(c);
+        expect_return(c, "meet 1", 0);
+    }
+    finish(l.b);
+    expect_return(l.b, "meet 1", 0);
+    return l;
+}
+
 TEST(meet, a_signal_is_nobody)
 {
     for (unsigned nth = 1; nth <= 2; nth++) {
@@ -2367,6 +2672,21 @@ TEST(meet, a_signal_is_nobody)
         finish(b);
         expect_return(a, "meet 1", 0);
         expect_return(b, "meet 1", 0);
+        meet_now(r);
+    }
+    for (unsigned nth = 3; nth <= 4; nth++) {
+        struct rendezvous *r = new_place();
+
+        struct late l = meet_late(r, 10, 2, FAIL("sem_wait", nth, 2, EINTR));
+        EXPECT(got_int(l.a, "meet 1") == 0 ||
+                   got_errno(l.a, "meet 1") == ETIMEDOUT,
+               "a wait that goes on",
+               "meet returned -1 when a signal came (%s)",
+               errno_name(got_errno(l.a, "meet 1")));
+        int mutex = value_of(&r->mutex);
+        EXPECT(mutex <= 1, "the mutex at 1 when nobody has it",
+               "a value of %d: after EINTR it was not held, and was posted",
+               mutex);
         meet_now(r);
     }
 }
@@ -2395,32 +2715,14 @@ TEST(meet, who_gave_up_is_not_here)
 /* One gives up while the other one comes. */
 TEST(meet, who_is_found_at_the_last_moment_has_met)
 {
-    for (unsigned nth = 2; nth <= 3; nth++) {
+    for (int i = 0; i < 4; i++) {
         struct rendezvous *r = new_place();
-        struct subject *a =
-            START_MEET(r, 0, HOLD_AFTER("sem_wait", nth, "has waited"));
 
-        await_asleep(a);
-        if (!was_told(a, "has waited"))
-            await(a, "meet 1");
-        struct subject *b = START_MEET(r, -1, NOTHING);
-        await_asleep(b);
-        if (was_told(a, "has waited"))
-            let_go(a, "has waited");
-        finish(a);
-        await_asleep(b);
-        EXPECT((got_int(a, "meet 1") == 0) == was_told(b, "meet 1"),
+        struct late l = meet_late(r, i % 2 * 10, 2 + (unsigned)i / 2, NOTHING);
+        EXPECT((got_int(l.a, "meet 1") == 0) == l.met,
                "both have met, or neither",
-               was_told(b, "meet 1")
-                   ? "one has met, and the other one returned ETIMEDOUT"
-                   : "one has met, and the other one waits");
-        if (!was_told(b, "meet 1")) {
-            struct subject *c = START_MEET(r, -1, NOTHING);
-            finish(c);
-            expect_return(c, "meet 1", 0);
-        }
-        finish(b);
-        expect_return(b, "meet 1", 0);
+               l.met ? "one has met, and the other one returned ETIMEDOUT"
+                     : "one has met, and the other one waits");
         meet_now(r);
     }
 }
