@@ -22,10 +22,13 @@
  *    read once, then looked at, then used.
  *  - A signal that is caught (EINTR) is no failure.  SIGPIPE never comes.
  *  - deadline_ms is a time-out counted from the call, on CLOCK_MONOTONIC.
- *    0: don't wait.  -1: wait for ever.  Below -1: EINVAL.  When it has passed:
- *    ETIMEDOUT.
- *  - Who waits sleeps until it is woken, or looks again after naps of at most
- *    20 milliseconds where a comment says so; it never turns for long.
+ *    0: don't wait.  -1: wait for ever.  Below -1: EINVAL, also where there is
+ *    nothing to wait for.  When it has passed: ETIMEDOUT.
+ *  - Who waits sleeps until it is woken.  In rounds it does so for 20
+ *    milliseconds at most, then looks whether the other side is there; in the
+ *    ring, which wakes nobody, it naps as long at most and looks again.  It
+ *    never turns for long.
+ *  - Where several errors apply, any one of them comes.
  *  - No function prints, exits, or keeps a descriptor or a child once it has
  *    returned.
  *
@@ -47,7 +50,9 @@
 
 #define ARENA_ALIGN 16  /* what each block begins at a multiple of */
 #define ARENA_HEAD  256 /* bytes that the manager may need, once ... */
-#define ARENA_BLOCK 32  /* ... and for each block in use */
+#define ARENA_BLOCK \
+    32 /* ... and for each block in use, beside its size rounded
+                         * up to a multiple of ARENA_ALIGN */
 
 /*
  * Makes a segment an arena of which nothing is in use.
@@ -63,7 +68,8 @@ int arena_init(void *seg, size_t size_bytes);
 
 /*
  * Gives a block away: of all places that are large enough the one that is
- * nearest to the beginning (first fit).  Any process may call it at any time.
+ * nearest to the beginning (first fit).  What it leaves of a place can be had,
+ * if it has room for a block.  Any process may call it at any time.
  *
  * Returns the block's offset from seg, a multiple of ARENA_ALIGN; or 0 with
  * errno:
@@ -108,7 +114,7 @@ struct pool {
  * seg_bytes  the size of each, 1 or more; zero-filled
  *
  * Returns 0, or -1 with errno; no region is left that was not there before:
- *   EINVAL  a number is out of range
+ *   EINVAL  a number is out of range, or the name is longer
  *   EEXIST  the name, or that of a segment, is taken
  *
  * See shm_open(3), posix_fallocate(3).
@@ -135,7 +141,8 @@ int pool_open(struct pool *p, const char *name);
 int pool_acquire(struct pool *p, int deadline_ms);
 
 /*
- * Where a segment is in this process; maps it the first time.
+ * Where a segment is in this process; maps it the first time, if pool_create()
+ * or pool_open() has not.
  *
  * Returns the address, the same at each call; or NULL with errno:
  *   EINVAL  seg is out of range
@@ -144,6 +151,8 @@ void *pool_segment(struct pool *p, int seg);
 
 /*
  * Hands a segment over: it now is that process's, as if it had acquired it.
+ *
+ * to  that process's id, above 0
  *
  * Returns 0, or -1 with errno:
  *   EINVAL  seg is out of range or free
@@ -164,8 +173,10 @@ int pool_release(struct pool *p, int seg);
  * Wherever it died, in one of these functions as well: each segment then is
  * free, and can be had, or is another process's.
  *
+ * dead  its id, above 0
+ *
  * Returns how many segments came back; or -1 with errno:
- *   EBUSY  the process lives
+ *   EBUSY  the process lives, be it another user's
  *
  * See kill(2) with the signal 0.
  */
@@ -175,7 +186,7 @@ int pool_reclaim(struct pool *p, pid_t dead);
 int pool_close(struct pool *p);
 
 /* Removes the names of all regions of the pool, and closes it.  Processes that
- * have it open can go on. */
+ * have it open can go on with the segments that they have mapped. */
 int pool_destroy(struct pool *p);
 
 /* ------------------------------------------------------------------------
@@ -202,7 +213,8 @@ enum rounds_role { ROUNDS_SENDER, ROUNDS_RECEIVER };
 int rounds_init(struct rounds *r, size_t slots, size_t slot_bytes);
 
 /*
- * Takes a role, up to rounds_leave(), for the calling thread.
+ * Takes a role, up to rounds_leave() by the same thread; also that of one who
+ * has died (and was waited for), who may have taken a slot along.
  *
  * Returns 0, or -1 with errno:
  *   EBUSY  a process that lives has it
@@ -221,10 +233,11 @@ int rounds_leave(struct rounds *r, enum rounds_role role);
  * size  in bytes, from 0
  *
  * Returns 0 when all of it lies in slots, or -1 with errno:
- *   EPIPE      the receiver has left, or died
+ *   EPIPE      the receiver has left, or died, and no other one has come; or
+ *              see ETIMEDOUT
  *   ETIMEDOUT  no slot became free.  If a part of the message is on its way,
- *              the receiver gets EPIPE once the sender has left; nothing else
- *              can be sent.
+ *              the receiver gets EPIPE once the sender has left, and the sender
+ *              for all that it sends before it has left and joined again.
  *   EINVAL     deadline_ms is below -1
  */
 int rounds_send(struct rounds *r, const void *data, size_t size,
@@ -232,10 +245,13 @@ int rounds_send(struct rounds *r, const void *data, size_t size,
 
 /*
  * Receives a message; waits for it, and looks after the sender every 20 ms.
+ * If another sender has come, what lies in slots of a message that the one
+ * before has not sent to its end is dropped.
  *
  * Returns its size; or -1 with errno:
  *   EPIPE      the sender has left, or died, and there is no whole message
  *   EMSGSIZE   it is larger than cap; it was taken and dropped, all of it
+ *   EBADMSG    a round of it says that it has more than slot_bytes; dropped, too
  *   ETIMEDOUT  it did not come in time.  If a part of it was taken, only
  *              rounds_leave() is of use.
  *   EINVAL     deadline_ms is below -1
@@ -282,7 +298,8 @@ int spsc_push(struct spsc *q, const void *data, size_t size, int deadline_ms);
  *
  * Returns its size; or -1 with errno:
  *   EMSGSIZE   it is larger than cap; it stays
- *   EBADMSG    it says that it is larger than slot_bytes; it stays
+ *   EBADMSG    it says that it is larger than slot_bytes; it stays, and the
+ *              ring is of no use any more
  *   ETIMEDOUT  the ring stayed empty
  *   EINVAL     deadline_ms is below -1
  */
@@ -329,7 +346,7 @@ int spsc_consume(struct spsc *q);
 enum channel_kind { CHANNEL_COPY, CHANNEL_MAP };
 
 /* What was measured, on this machine: so much for a message, and so much more
- * for each KiB of it. */
+ * for each KiB of it, in proportion: half of it for half a KiB. */
 struct channel_costs {
     uint64_t copy_ns, copy_ns_per_kib;
     uint64_t map_ns, map_ns_per_kib;
@@ -350,7 +367,7 @@ enum channel_kind channel_choose(size_t size,
 struct channel_head {
     uint64_t size;
     uint32_t kind; /* enum channel_kind */
-    uint32_t zero;
+    uint32_t zero; /* to be sent as 0; another number may be EBADMSG */
 };
 
 /*
@@ -365,7 +382,8 @@ struct channel_head {
  * Returns 0, or -1 with errno:
  *   EINVAL    size is 0, or kind is none
  *   EMSGSIZE  it is to be copied and size is above CHANNEL_COPY_MAX
- *   EPIPE     nobody reads (any more)
+ *   EPIPE     nobody reads (any more).  Who has closed the socket with bytes
+ *             unread may give ECONNRESET.
  *
  * See memfd_create(2), fcntl(2) F_ADD_SEALS, unix(7) SCM_RIGHTS.
  */
@@ -382,10 +400,12 @@ struct channel_message {
  *
  * Returns 1 with *m; 0 when the stream ended where a message would begin; -1
  * with errno:
- *   EBADMSG  what came is no message: a head with a wrong size or kind, no
- *            descriptor or more than one with a message that is to be mapped,
- *            one with another, or a memory file that is smaller than is said,
- *            or can still be written or shrunk
+ *   EBADMSG  what came is no message: a head with a wrong size or kind; no
+ *            descriptor or more than one with the first byte of a message that
+ *            is to be mapped, or one with that of another; a memory file that
+ *            is smaller than is said, or can still be written (by a mapping
+ *            that is there already, too) or shrunk.  Descriptors that come
+ *            later are not kept.
  *   EPROTO   the stream ended inside of a message
  */
 int channel_recv(int fd, struct channel_message *m);

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 
 /* ------------------------------------------------------------------------
  * Group arena
@@ -242,6 +243,12 @@ TEST(arena, what_is_left_of_a_place_is_used)
                "three blocks in the place that one has left",
                "block %d is at %lld, behind it", i - 3,
                (long long)block_of(s, i));
+    /* 48 bytes are left: a block of 16, with what the manager may need. */
+    s = DO(new_arena(ARENA_BYTES), "a1008 a32 f1 a960 a16");
+    block_of(s, 4);
+    EXPECT(block_of(s, 5) < block_of(s, 2),
+           "16 bytes in what 960 leave of a place of 1008",
+           "they are at %lld, behind it", (long long)block_of(s, 5));
 }
 
 TEST(arena, free_places_that_touch_become_one)
@@ -491,6 +498,28 @@ SCENARIO(create_pool)
         CALL("close", pool_close(&p));
 }
 
+SCENARIO(create_and_destroy)
+{
+    struct pool p;
+
+    if (CALL("create",
+             pool_create(&p, given_str("name"), (size_t)given_int("nsegs"),
+                         (size_t)given_int("size"))) == 0)
+        CALL("destroy", pool_destroy(&p));
+}
+
+/* Knows nothing of the pool but what it finds. */
+SCENARIO(open_later)
+{
+    struct pool p;
+
+    wait_for("open");
+    if (CALL("open", pool_open(&p, given_str("name"))) == -1)
+        return;
+    CALL("acquire", pool_acquire(&p, 0));
+    CALL("close", pool_close(&p));
+}
+
 SCENARIO(open_pool)
 {
     struct pool p;
@@ -619,6 +648,18 @@ HELPER struct subject *pool_does(const char *name, const char *what)
     return s;
 }
 
+/* A deadline does not move when somebody sets the clock. */
+HELPER void expect_monotonic(struct subject *s)
+{
+    EXPECT(calls_made(s, "=sem_timedwait") == 0,
+           "a deadline on CLOCK_MONOTONIC",
+           "sem_timedwait, which measures on CLOCK_REALTIME: who sets the "
+           "clock moves the deadline");
+    for (unsigned i = 0; i < calls_made(s, "=sem_clockwait"); i++)
+        EXPECT(call_argument(s, "=sem_clockwait", i, 1) == CLOCK_MONOTONIC,
+               "a deadline on CLOCK_MONOTONIC", "another clock");
+}
+
 HELPER void expect_step(struct subject *s, int i, long long value)
 {
     char name[32];
@@ -660,6 +701,28 @@ TEST(pool, create_makes_a_region_for_each_segment)
         close(fd);
     }
     EXPECT(region_size(name, 3) == -1, "3 segments", "a fourth one");
+}
+
+/* As many segments as there may be, by the longest name, and signals on the
+ * way. */
+TEST(pool, create_goes_to_its_limits)
+{
+    char name[201], region[210];
+    struct subject *s;
+
+    snprintf(name, sizeof(name), "%s-%0200d", new_name(), 0);
+    s = START(create_and_destroy, STR("name", name),
+              INT("nsegs", POOL_MAX_SEGS), INT("size", 1));
+    finish(s);
+    for (int seg = -1; seg < POOL_MAX_SEGS; seg++) {
+        snprintf(region, sizeof(region), seg < 0 ? "%s" : "%s.%d", name, seg);
+        shm_unlink(region);
+    }
+    expect_return(s, "create", 0);
+    s = START(create_pool, STR("name", pool_name()), INT("nsegs", 3),
+              INT("size", 100), FAIL("posix_fallocate", 1, 2, EINTR));
+    finish(s);
+    expect_return(s, "create", 0);
 }
 
 TEST(pool, create_refuses_numbers_that_do_not_work)
@@ -717,6 +780,13 @@ TEST(pool, create_that_fails_leaves_nothing)
             create_pool, STR("name", name), INT("nsegs", 3), INT("size", 100),
             FAIL(faults[i].call, faults[i].nth, 1, ENFILE));
         finish(s);
+        if (calls_made(s, faults[i].call) < (unsigned)faults[i].nth) {
+            expect_return(s, "create", 0);
+            continue; /* it maps a segment when it is asked for it */
+        }
+        EXPECT(got_int(s, "create") == -1, "a pool_create that fails",
+               "it returned 0, though its %s() number %d has failed",
+               faults[i].call, faults[i].nth);
         expect_error(s, "create", ENFILE);
         for (int seg = -1; seg < 3; seg++)
             EXPECT(region_size(name, seg) == -1,
@@ -768,6 +838,19 @@ TEST(pool, what_is_half_made_can_not_be_opened)
         finish(s);
         expect_return(s, "open", 0);
     }
+
+    /* What it finds is ordered by that it is complete, and by nothing else. */
+    const char *name = pool_name();
+    struct subject *s = START(open_later, STR("name", name));
+    struct subject *c = START(create_pool, STR("name", name), INT("nsegs", 3),
+                              INT("size", 100));
+    finish(c);
+    expect_return(c, "create", 0);
+    let_go(s, "open");
+    finish(s);
+    expect_no_race();
+    expect_return(s, "open", 0);
+    expect_return(s, "acquire", 0);
 }
 
 TEST(pool, each_segment_is_given_once)
@@ -805,7 +888,12 @@ TEST(pool, who_waits_for_a_segment_is_woken)
     const char *name = new_pool(1, 64);
 
     expect_step(pool_does(name, "a"), 1, 0);
-    struct subject *w = START_POOL(name, "a", -1, 0);
+    struct subject *w =
+        START(use_pool, STR("name", name), STR("do", "a"), INT("deadline", -1),
+              INT("to", 0), INT("byte", 0), FAIL("sem_wait", 1, 2, EINTR));
+    await_asleep(w);
+    if (was_told(w, "1"))
+        expect_step(w, 1, 0); /* says what it has returned */
     await_blocked(w, "futex");
     expect_step(pool_does(name, "r0"), 1, 0);
     finish(w);
@@ -821,11 +909,13 @@ TEST(pool, acquire_gives_up_at_the_deadline)
         struct subject *s = START_POOL(name, "a", ms, 0);
         finish(s);
         expect_step_error(s, 1, ETIMEDOUT);
+        expect_monotonic(s);
     }
     struct subject *s = START_POOL(name, "a r0 a", BELOW_FOR_EVER_MS, 0);
     finish(s);
     expect_step_error(s, 1, EINVAL);
     expect_step(s, 2, 0);
+    expect_step_error(s, 3, EINVAL);
     s = pool_does(name, "a a");
     expect_step(s, 1, 0);
     expect_step_error(s, 2, ETIMEDOUT);
@@ -1013,6 +1103,11 @@ TEST(pool, a_dead_ones_segments_come_back)
     struct subject *s = START_POOL(name, "c", 0, pid);
     finish(s);
     expect_step_error(s, 1, EBUSY);
+    /* As for a process of another user's: it lives, and must not be told. */
+    s = START(use_pool, STR("name", name), STR("do", "c"), INT("deadline", 0),
+              INT("to", pid), INT("byte", 0), FAIL("kill", 1, 1, EPERM));
+    finish(s);
+    expect_step_error(s, 1, EBUSY);
     kill_subject(dying);
     s = START_POOL(name, "c c a a a a", 0, pid);
     finish(s);
@@ -1190,6 +1285,27 @@ HELPER void expect_message(struct subject *s, int i, const void *data,
 
 #define WITHIN 8000 /* ms; who waits here looks again and again */
 
+/* A sender comes after one that did not send all of its message.  What that one
+ * has left is no part of the new one's.  The receiver: one that has joined, or
+ * (NULL) another. */
+HELPER void the_next_is_whole(void *r, struct subject *receiver)
+{
+    char data[2 * SLOT + 7]; /* more than that one has left */
+
+    fill_random(data, sizeof(data));
+    struct subject *s = new_sender(r, data, sizeof(data), 1, -1);
+    struct subject *v =
+        receiver != NULL ? receiver : new_receiver(r, 4000, 1, -1);
+
+    let_go(v, "recv");
+    let_go(s, "send");
+    expect_message(v, 1, data, sizeof(data));
+    await(s, "send 1");
+    expect_return(s, "send 1", 0);
+    leave(s);
+    leave(v);
+}
+
 /* Small cases, in every order of their steps: a message in two rounds; and a
  * sender that may die, wherever it is. */
 
@@ -1273,12 +1389,73 @@ HELPER void it_is_whole_or_none(struct subject *s, unsigned deaths)
           SHARE("rounds", new_shared(ROUNDS_BYTES(2, SMALL_SLOT))), \
           SHARE("joined", new_shared(sizeof(atomic_int))))
 
+/* Sends two messages of one round. */
+SCENARIO(send_one_after_the_other)
+{
+    static const char *const names[] = {"first", "second"};
+    struct rounds *r = given_shared("rounds", NULL);
+
+    if (CALL("join", rounds_join(r, ROUNDS_SENDER)) == -1)
+        return;
+    for (int i = 0; i < 2; i++) {
+        size_t size;
+        const void *data = given_bytes(names[i], &size);
+
+        wait_for(names[i]);
+        CALL(names[i], rounds_send(r, data, size, 0));
+    }
+    CALL("leave", rounds_leave(r, ROUNDS_SENDER));
+}
+
+/*
+ * The receiver is stopped after one of its steps, and the sender sends again,
+ * if it may: what is being read stays as it is, up to the last byte.  False:
+ * there is no such step.
+ */
+HELPER bool receiver_stopped_after(const char *step, unsigned nth)
+{
+    char data[2][SLOT];
+    void *r = new_rounds(1);
+    struct subject *s, *v;
+    bool stopped;
+
+    fill_random(data, sizeof(data));
+    s = START(send_one_after_the_other, SHARE("rounds", r),
+              BYTES("first", data[0], SLOT), BYTES("second", data[1], SLOT));
+    let_go(s, "first");
+    await(s, "first");
+    expect_return(s, "first", 0);
+    v = START(recv_rounds, SHARE("rounds", r), INT("cap", 4000), INT("n", 1),
+              INT("deadline", -1), HOLD_AFTER(step, nth, "stopped"));
+    let_go(v, "recv");
+    await_still(v);
+    stopped = was_told(v, "stopped") && !was_told(v, "recv 1");
+    let_go(s, "second");
+    await_still(s);
+    let_go(v, "stopped");
+    let_go(v, "leave");
+    finish(v);
+    finish(s);
+    expect_no_race();
+    expect_message(v, 1, data[0], SLOT);
+    return stopped;
+}
+
+/* Stopped after its first steps of a kind, one in each run. */
+HELPER void what_is_read_stays(const char *step, unsigned most)
+{
+    for (unsigned nth = 1; nth <= most; nth++)
+        if (!receiver_stopped_after(step, nth))
+            break;
+}
+
 TEST_WITHIN(rounds, a_message_of_any_size_arrives, WITHIN)
 {
     static const size_t sizes[] = {1,        SLOT - 1,     SLOT, SLOT + 1,
                                    2 * SLOT, 2 * SLOT + 1, 1234, 0};
     char data[1234];
 
+    what_is_read_stays("atomic", 6);
     fill_random(data, sizeof(data));
     for (size_t slots = under_valgrind() ? 3 : 1; slots <= 3; slots++)
         for (size_t i = 0; i < 8; i++) {
@@ -1340,12 +1517,17 @@ TEST_WITHIN(rounds, who_waits_is_woken, WITHIN)
     char data[3 * SLOT];
 
     fill_random(data, sizeof(data));
-    struct subject *v = new_receiver(r, 4000, 1, -1);
+    struct subject *v =
+        START(recv_rounds, SHARE("rounds", r), INT("cap", 4000), INT("n", 1),
+              INT("deadline", -1), FAIL("sem_wait", 1, 1, EINTR));
     let_go(v, "recv");
     await_still(v);
     EXPECT(!was_told(v, "recv 1"), "a receiver that waits for a message",
-           "it has returned");
-    struct subject *s = new_sender(r, data, sizeof(data), 1, -1);
+           "it has returned %lld, errno %s", got_int(v, "recv 1"),
+           errno_name(got_errno(v, "recv 1")));
+    struct subject *s =
+        START(send_rounds, SHARE("rounds", r), BYTES("data", data, 3 * SLOT),
+              INT("n", 1), INT("deadline", -1), FAIL("sem_wait", 1, 1, EINTR));
     let_go(s, "send");
     expect_message(v, 1, data, sizeof(data));
     leave(v);
@@ -1368,6 +1550,16 @@ TEST_WITHIN(rounds, a_receiver_that_leaves_is_told_by_epipe, WITHIN)
     expect_error(s, "send 1", EPIPE);
     await(s, "send 2");
     expect_error(s, "send 2", EPIPE);
+    leave(s);
+
+    r = new_rounds(3); /* slots are free, and nobody is there */
+    v = new_receiver(r, 4000, 0, -1);
+    let_go(v, "recv");
+    leave(v);
+    s = new_sender(r, data, SLOT, 1, -1);
+    let_go(s, "send");
+    await(s, "send 1");
+    expect_error(s, "send 1", EPIPE);
     leave(s);
 }
 
@@ -1421,6 +1613,15 @@ TEST_WITHIN(rounds, a_sender_that_dies_in_a_message_is_told_by_epipe, WITHIN)
     await(v, "recv 1");
     expect_error(v, "recv 1", EPIPE);
     leave(v);
+    the_next_is_whole(r, NULL);
+
+    r = new_rounds(2);
+    s = new_sender(r, data, sizeof(data), 1, -1);
+    let_go(s, "send");
+    await_still(s);
+    v = new_receiver(r, 4000, 1, -1);
+    kill_subject(s);
+    the_next_is_whole(r, v);
 
     struct subject *both = START_SMALL(one_message_and_a_death, 2);
     explore(both, &(struct exploration){.deaths = 1,
@@ -1465,12 +1666,17 @@ TEST_WITHIN(rounds, who_waits_gives_up_at_the_deadline, WITHIN)
         let_go(v, "recv");
         await(v, "recv 1");
         expect_error(v, "recv 1", err);
-        struct subject *s = new_sender(r, data, sizeof(data), 1, ms);
+        expect_monotonic(v);
+        struct subject *s = new_sender(r, data, sizeof(data), 2, ms);
         let_go(s, "send");
         await(s, "send 1");
         expect_error(s, "send 1", err);
+        expect_monotonic(s);
+        await(s, "send 2"); /* a part of the first is on its way */
+        expect_error(s, "send 2", ms < 0 ? EINVAL : EPIPE);
         leave(s);
         leave(v);
+        the_next_is_whole(r, NULL);
     }
 }
 
@@ -1510,6 +1716,40 @@ TEST(rounds, init_refuses_numbers_of_rounds_that_do_not_work)
         finish(s);
         expect_error(s, "init", EINVAL);
     }
+    struct subject *s =
+        START(init_rounds, SHARE("rounds", new_shared(ROUNDS_BYTES(64, 1))),
+              INT("slots", ROUNDS_MAX_SLOTS), INT("slot", 1));
+    finish(s);
+    expect_return(s, "init", 0);
+}
+
+/* What a round says of its size is changed, wherever it is written. */
+TEST_WITHIN(rounds, a_round_that_says_too_much_is_not_believed, WITHIN)
+{
+    enum { SAID = 83, MORE = 3 * SLOT };
+    uint32_t *words = new_rounds(2);
+    char data[SAID];
+
+    memset(data, 0x11, sizeof(data));
+    struct subject *s = new_sender(words, data, sizeof(data), 1, -1);
+    let_go(s, "send");
+    await(s, "send 1");
+    expect_return(s, "send 1", 0);
+    leave(s);
+    for (size_t i = 0; i < ROUNDS_BYTES(2, SLOT) / sizeof(*words); i++)
+        if (words[i] == SAID)
+            words[i] = MORE;
+    struct subject *v = new_receiver(words, 4000, 1, -1);
+    let_go(v, "recv");
+    await(v, "recv 1");
+    EXPECT(got_int(v, "recv 1") != MORE,
+           "no more of a round than fits in a slot",
+           "rounds_recv returned %d bytes of a slot of %d: the round says that "
+           "it has as many, and another process has written that",
+           MORE, SLOT);
+    if (got_int(v, "recv 1") != SAID) /* where that stands in no such word */
+        expect_error(v, "recv 1", EBADMSG);
+    leave(v);
 }
 
 /*
@@ -1552,6 +1792,9 @@ HELPER void exchange_held(enum rounds_role held)
 
 TEST_WITHIN(rounds, each_round_is_ordered_before_it_is_read, WITHIN)
 {
+    what_is_read_stays("atomic", 6);
+    what_is_read_stays("pthread_mutex_unlock", 3);
+    what_is_read_stays("sem_post", 1);
     exchange_held(ROUNDS_SENDER);
     exchange_held(ROUNDS_RECEIVER);
 }
@@ -1671,6 +1914,20 @@ SCENARIO(consume_in_steps)
     tell_bytes("message", first, size);
     CALL("consume", spsc_consume(q));
     CALL("twice", spsc_consume(q));
+}
+
+SCENARIO(pop_large)
+{
+    char buf[300];
+    struct spsc *q = given_shared("ring", NULL);
+    long long n;
+    int untouched = 1;
+
+    memset(buf, 0x5a, sizeof(buf));
+    n = CALL("pop", spsc_pop(q, buf, sizeof(buf), 0));
+    for (size_t i = n < 0 ? 0 : (size_t)n; i < sizeof(buf); i++)
+        untouched &= buf[i] == 0x5a;
+    tell_int("untouched", untouched);
 }
 
 SCENARIO(pop_small)
@@ -1814,6 +2071,34 @@ TEST(ring, one_that_does_not_fit_the_buffer_stays)
     expect_return(s, "large", 24);
 }
 
+/* The size becomes another one just before the consumer's nth look at the
+ * ring.  False: it has no such look. */
+HELPER bool size_changed_at(unsigned nth)
+{
+    uint32_t *words = new_ring(2, 250);
+    struct subject *s;
+    bool stopped;
+
+    produce_now(words, 250, 6, 1, 0);
+    s = START(pop_large, SHARE("ring", words), HOLD("load", nth, "stopped"));
+    await_asleep(s);
+    stopped = was_told(s, "stopped") && !was_told(s, "pop");
+    for (size_t i = 0; i < SPSC_BYTES(2, 250) / sizeof(*words); i++)
+        if (stopped && words[i] == 222)
+            words[i] = 270;
+    let_go(s, "stopped");
+    finish(s);
+    if (got_int(s, "pop") == -1)
+        expect_error(s, "pop", EBADMSG);
+    else
+        expect_return(s, "pop", 222);
+    EXPECT(got_int(s, "untouched") == 1,
+           "as many bytes written to buf as spsc_pop returned",
+           "more: the size was read, found right, and read again when it had "
+           "become another one");
+    return stopped;
+}
+
 TEST(ring, a_size_that_can_not_be_is_not_believed)
 {
     void *q = new_ring(2, 250);
@@ -1827,6 +2112,9 @@ TEST(ring, a_size_that_can_not_be_is_not_believed)
     s = START_RING(consume, q, 250, 0, 1, 0, 0, NOTHING);
     finish(s);
     expect_error(s, "get 1", EBADMSG);
+    for (unsigned nth = 1; nth <= 12; nth++)
+        if (!size_changed_at(nth))
+            break;
 }
 
 TEST_WITHIN(ring, a_consumer_waits_without_turning, WITHIN)
@@ -1867,7 +2155,19 @@ TEST_WITHIN(ring, who_waits_for_a_slot_gives_up_at_the_deadline, WITHIN)
             expect_error(s, map == 1 ? "peek" : "get 1",
                          ms < 0 ? EINVAL : ETIMEDOUT);
         }
+    for (int map = 0; map <= 1; map++) { /* nor is there anything to wait for */
+        struct subject *s =
+            START_RING(produce, q, 100, 0, 1, map, BELOW_FOR_EVER_MS, NOTHING);
+        finish(s);
+        expect_error(s, map == 1 ? "reserve" : "put 1", EINVAL);
+    }
     produce_now(q, 100, 1, 1, 0);
+    for (int map = 0; map <= 1; map++) {
+        struct subject *s =
+            START_RING(consume, q, 100, 0, 1, map, BELOW_FOR_EVER_MS, NOTHING);
+        finish(s);
+        expect_error(s, map == 1 ? "peek" : "get 1", EINVAL);
+    }
     for (int ms = BELOW_FOR_EVER_MS; ms <= 40; ms += ms < 0 ? -ms : 40)
         for (int map = 0; map <= 1; map++) {
             struct subject *s =
@@ -1891,6 +2191,8 @@ TEST(ring, init_refuses_numbers_of_slots_that_do_not_work)
         finish(s);
         expect_error(s, "init", EINVAL);
     }
+    if (!under_valgrind())
+        new_ring(65536, 1);
 }
 
 /* The consumer is under way first: what it finds is ordered by the ring. */
@@ -2072,7 +2374,10 @@ SCENARIO(choose)
 
     errno = 0;
     kind = channel_choose(size, &costs);
-    call_int("choose", "channel_choose(size, measured)",
+    call_int("choose",
+             "channel_choose(given_int(\"size\"), {given_int(\"copy\"), "
+             "given_int(\"copy per KiB\"), given_int(\"map\"), "
+             "given_int(\"map per KiB\")})",
              errno == ENOSYS ? -1 : (long long)kind);
 }
 
@@ -2115,16 +2420,15 @@ HELPER void expect_choice(long long size, long long copy, long long copy_kib,
     expect_return(s, "choose", kind);
 }
 
-/* The judge sends a head with what is given of descriptors. */
-HELPER void send_head(int to, uint64_t size, uint32_t kind, const int *fds,
+/* The judge sends bytes with what is given of descriptors. */
+HELPER void send_with(int to, void *bytes, size_t size, const int *fds,
                       size_t n)
 {
-    struct channel_head head = {.size = size, .kind = kind};
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(4 * sizeof(int))];
     } control = {.bytes = {0}};
-    struct iovec data = {.iov_base = &head, .iov_len = sizeof(head)};
+    struct iovec data = {.iov_base = bytes, .iov_len = size};
     struct msghdr msg = {.msg_iov = &data, .msg_iovlen = 1};
 
     if (n > 0) {
@@ -2138,7 +2442,16 @@ HELPER void send_head(int to, uint64_t size, uint32_t kind, const int *fds,
         c->cmsg_len = CMSG_LEN(n * sizeof(int));
         memcpy(CMSG_DATA(c), fds, n * sizeof(int));
     }
-    REQUIRE(sendmsg(to, &msg, MSG_NOSIGNAL) == sizeof(head));
+    REQUIRE(sendmsg(to, &msg, MSG_NOSIGNAL) == (ssize_t)size);
+}
+
+/* The judge sends a head with what is given of descriptors. */
+HELPER void send_head(int to, uint64_t size, uint32_t kind, const int *fds,
+                      size_t n)
+{
+    struct channel_head head = {.size = size, .kind = kind};
+
+    send_with(to, &head, sizeof(head), fds, n);
 }
 
 /* A memory file of the judge's. */
@@ -2264,17 +2577,42 @@ TEST(channel, both_kinds_are_received)
     expect_nothing_left(s);
 }
 
+/* The sender takes the bytes away, then seals: just before the receiver asks
+ * for the seals, which it finds. */
+HELPER void shrunk_before_it_is_sealed(void)
+{
+    char data[5000] = {0};
+    int fds[2], memory = new_memory(data, sizeof(data), 0);
+
+    new_socketpair(fds);
+    send_head(fds[0], sizeof(data), CHANNEL_MAP, &memory, 1);
+    struct subject *s = START(recv_channel, FD("fd", fds[1]), INT("n", 1),
+                              HOLD("fcntl", 1, "asking"));
+    await_asleep(s);
+    REQUIRE(ftruncate(memory, 0) == 0);
+    REQUIRE(fcntl(memory, F_ADD_SEALS, ALL_SEALS) == 0);
+    let_go(s, "asking");
+    await_asleep(s);
+    EXPECT(!was_told(s, "recv 1") || got_int(s, "recv 1") == -1,
+           "memory refused that was shrunk before it was sealed",
+           "it was taken: its size was asked for before its seals");
+    finish(s);
+    expect_error(s, "recv 1", EBADMSG);
+    expect_nothing_left(s);
+}
+
 TEST(channel, memory_that_can_be_taken_away_is_refused)
 {
-    static const int seals[] = {0, F_SEAL_SHRINK, F_SEAL_WRITE};
+    /* With the fourth, who has mapped it before still writes to it. */
+    static const int seals[] = {0, F_SEAL_SHRINK, F_SEAL_WRITE,
+                                F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE, ALL_SEALS};
     char data[5000] = {0};
 
-    for (int i = 0; i < 4; i++) {
-        int fds[2], memory = new_memory(data, sizeof(data),
-                                        i < 3 ? seals[i] : ALL_SEALS);
+    for (int i = 0; i < 5; i++) {
+        int fds[2], memory = new_memory(data, sizeof(data), seals[i]);
 
         new_socketpair(fds);
-        send_head(fds[0], i < 3 ? sizeof(data) : sizeof(data) + 1, CHANNEL_MAP,
+        send_head(fds[0], i < 4 ? sizeof(data) : sizeof(data) + 1, CHANNEL_MAP,
                   &memory, 1);
         struct subject *s = START(recv_channel, FD("fd", fds[1]), INT("n", 1));
         finish(s);
@@ -2289,6 +2627,7 @@ TEST(channel, memory_that_can_be_taken_away_is_refused)
     finish(s);
     expect_error(s, "recv 1", EBADMSG);
     expect_nothing_left(s);
+    shrunk_before_it_is_sealed();
 }
 
 TEST(channel, what_is_no_message_is_refused)
@@ -2319,6 +2658,18 @@ TEST(channel, what_is_no_message_is_refused)
         expect_error(s, "recv 1", EBADMSG);
         expect_nothing_left(s);
     }
+
+    /* Descriptors that come later: whatever becomes of it, they are not kept.
+     */
+    int fds[2];
+    new_socketpair(fds);
+    send_head(fds[0], 10, CHANNEL_COPY, NULL, 0);
+    send_with(fds[0], data, 10, &memory, 1);
+    struct subject *s = START(recv_channel, FD("fd", fds[1]), INT("n", 1));
+    finish(s);
+    if (got_int(s, "recv 1") != 1)
+        expect_error(s, "recv 1", EBADMSG);
+    expect_nothing_left(s);
 }
 
 TEST(channel, the_end_is_told_from_a_broken_message)
@@ -2333,12 +2684,13 @@ TEST(channel, the_end_is_told_from_a_broken_message)
     finish(s);
     expect_return(s, "recv 1", 1);
     expect_return(s, "recv 2", 0);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         new_socketpair(fds);
         if (i == 0)
             peer_write(fds[0], "1234567", 7);
         else
-            send_head(fds[0], 10, CHANNEL_COPY, NULL, 0);
+            send_head(fds[0], i == 1 ? 10 : CHANNEL_COPY_MAX, CHANNEL_COPY,
+                      NULL, 0);
         shut(&fds[0]);
         s = START(recv_channel, FD("fd", fds[1]), INT("n", 1));
         finish(s);
@@ -2375,6 +2727,50 @@ TEST(channel, what_can_not_be_sent_is_refused)
         expect_error(s, "send", EPIPE);
         expect_nothing_left(s);
     }
+
+    /* It goes when a part of the largest copy is under way. */
+    new_socketpair(fds);
+    struct subject *s =
+        START_CHANNEL_SEND(fds[1], CHANNEL_COPY, large, CHANNEL_COPY_MAX);
+    await_asleep(s);
+    REQUIRE(shutdown(fds[0], SHUT_RD) == 0);
+    finish(s);
+    expect_error(s, "send", EPIPE);
+}
+
+/* Receives a head in as many parts as it was sent in.  How many descriptors
+ * came with it; 0: there was none with the first byte. */
+HELPER unsigned descriptors_of_head(int from, struct channel_head *head)
+{
+    unsigned n = 0;
+
+    for (size_t got = 0; got < sizeof(*head);) {
+        union {
+            struct cmsghdr align;
+            char bytes[256];
+        } control;
+        struct iovec room = {.iov_base = (char *)head + got,
+                             .iov_len = sizeof(*head) - got};
+        struct msghdr msg = {.msg_iov = &room,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes)};
+        ssize_t more = recvmsg(from, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+        EXPECT(more > 0, "a whole head", "%zu bytes of it", got);
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c != NULL;
+             c = CMSG_NXTHDR(&msg, c)) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+            judges_fd(fd);
+            n += (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        }
+        if (got == 0 && n == 0)
+            return 0;
+        got += (size_t)more;
+    }
+    return n;
 }
 
 TEST(channel, a_signal_ends_no_message)
@@ -2395,6 +2791,20 @@ TEST(channel, a_signal_ends_no_message)
            "all of the message", "a part, or other bytes");
     finish(s);
     expect_return(s, "send", 0);
+
+    new_socketpair(fds);
+    s = START(send_channel, FD("fd", fds[1]), INT("kind", CHANNEL_MAP),
+              BYTES("data", data, sizeof(data)),
+              FAIL("posix_fallocate", 1, 1, EINTR), FAIL("write", 1, 2, EINTR),
+              SHORT("write", 3, 1000, 7));
+    finish(s);
+    expect_return(s, "send", 0);
+    EXPECT(descriptors_of_head(fds[0], &head) == 1,
+           "one descriptor, with the first byte of the head",
+           "none there, or more with the bytes behind it");
+    EXPECT(head.size == sizeof(data) && head.kind == CHANNEL_MAP,
+           "the size and CHANNEL_MAP in the head", "other numbers");
+
     new_socketpair(fds);
     s = START(recv_channel, FD("fd", fds[1]), INT("n", 1),
               FAIL("read", 1, 2, EINTR), SHORT("read", 3, 1000, 7));

@@ -59,6 +59,19 @@ static bool has_passed(const struct timespec *until)
     return !is_before(&now, until);
 }
 
+/* ---- memory of files ---- */
+
+/* Pages for all of it; the number of an error, or 0. */
+static int allocate(int fd, size_t size)
+{
+    int err;
+
+    do
+        err = posix_fallocate(fd, 0, (off_t)size);
+    while (err == EINTR);
+    return err;
+}
+
 /* ---- locks between processes ---- */
 
 static int init_mutex(pthread_mutex_t *mutex, int robust)
@@ -72,6 +85,15 @@ static int init_mutex(pthread_mutex_t *mutex, int robust)
     int err = pthread_mutex_init(mutex, &attr);
 
     pthread_mutexattr_destroy(&attr);
+    return err == 0 ? 0 : fail(err);
+}
+
+static int lock_robust(pthread_mutex_t *mutex)
+{
+    int err = pthread_mutex_lock(mutex);
+
+    if (err == EOWNERDEAD)
+        err = pthread_mutex_consistent(mutex);
     return err == 0 ? 0 : fail(err);
 }
 
@@ -257,7 +279,7 @@ static void *map_region(const struct pool *p, int seg, int flags, size_t size)
     if (fd == -1)
         return NULL;
     if ((flags & O_CREAT) != 0)
-        err = posix_fallocate(fd, 0, (off_t)size);
+        err = allocate(fd, size);
     else
         err = fstat(fd, &st) == -1          ? errno
               : (uint64_t)st.st_size < size ? ENOENT
@@ -376,15 +398,6 @@ int pool_open(struct pool *p, const char *name)
 }
 
 // BEGIN SOLUTION
-static int lock_table(struct table *t)
-{
-    int err = pthread_mutex_lock(&t->lock);
-
-    if (err == EOWNERDEAD)
-        err = pthread_mutex_consistent(&t->lock);
-    return err == 0 ? 0 : fail(err);
-}
-
 static int wait_for(sem_t *sem, int deadline_ms, const struct timespec *until)
 {
     int ret;
@@ -447,7 +460,7 @@ int pool_acquire(struct pool *p, int deadline_ms)
     for (;;) {
         int seg;
 
-        if (lock_table(t) == -1)
+        if (lock_robust(&t->lock) == -1)
             return -1;
         seg = take_first(t, getpid());
         pthread_mutex_unlock(&t->lock);
@@ -492,7 +505,7 @@ int pool_give(struct pool *p, int seg, pid_t to)
     struct table *t = p->table;
     int ret = 0;
 
-    if (lock_table(t) == -1)
+    if (lock_robust(&t->lock) == -1)
         return -1;
     if (is_in_use(p, seg))
         t->owner[seg] = to;
@@ -516,7 +529,7 @@ int pool_release(struct pool *p, int seg)
     struct table *t = p->table;
     int ret = 0;
 
-    if (lock_table(t) == -1)
+    if (lock_robust(&t->lock) == -1)
         return -1;
     if (is_in_use(p, seg))
         put_back(t, (uint32_t)seg);
@@ -543,7 +556,7 @@ int pool_reclaim(struct pool *p, pid_t dead)
 
     if (kill(dead, 0) == 0 || errno == EPERM)
         return fail(EBUSY);
-    if (lock_table(t) == -1)
+    if (lock_robust(&t->lock) == -1)
         return -1;
     for (uint32_t seg = 0; seg < p->nsegs; seg++)
         if (t->owner[seg] == dead) {
@@ -605,14 +618,18 @@ struct rounds {
     uint64_t slot_bytes;
     pthread_mutex_t alive[2]; /* robust; who has the role holds it */
     atomic_int state[2];
-    sem_t empty, full;
-    uint64_t put_at, get_at; /* the sender's, the receiver's */
+    pthread_mutex_t looking; /* robust; for a look whether somebody holds one */
+    sem_t freed, filled;     /* posted for who waits: look again */
+    /* A process may die between any two stores.  So two numbers alone say which
+     * slots hold a round: how many were sent, and how many taken out. */
+    _Atomic uint64_t sent, taken;
+    uint64_t cut_off; /* the sender's: not 0, a message has no end */
 };
 
 /* What lies in front of each round's bytes. */
 struct round {
     uint32_t size;
-    uint32_t is_last; /* of its message */
+    uint16_t is_first, is_last; /* of its message */
 };
 
 #define FIRST_ROUND 2048
@@ -629,10 +646,13 @@ static void *bytes_of(struct round *round)
     return round + 1;
 }
 
-/* Has the other side been there, and is no more? */
-static bool is_gone(struct rounds *r, enum rounds_role role)
+/* Has the other side been there, and is no more?  -1 with errno. */
+static int is_gone(struct rounds *r, enum rounds_role role)
 {
     if (atomic_load(&r->state[role]) == PRESENT) {
+        if (lock_robust(&r->looking) == -1)
+            return -1;
+
         int err = pthread_mutex_trylock(&r->alive[role]);
 
         if (err == EOWNERDEAD) {
@@ -641,27 +661,40 @@ static bool is_gone(struct rounds *r, enum rounds_role role)
         }
         if (err == 0 || err == EOWNERDEAD)
             pthread_mutex_unlock(&r->alive[role]);
+        pthread_mutex_unlock(&r->looking);
     }
     return atomic_load(&r->state[role]) == GONE;
 }
 
-/* Waits for a semaphore, with a look after the other side now and then. */
-static int await_round(struct rounds *r, sem_t *sem, enum rounds_role other,
+/* Waits until a number of the other side's is another than is known, with a look
+ * after that side now and then. */
+static int await_round(struct rounds *r, enum rounds_role other, uint64_t known,
                        int deadline_ms, const struct timespec *until)
 {
-    for (;;) {
+    _Atomic uint64_t *number = other == ROUNDS_SENDER ? &r->sent : &r->taken;
+    sem_t *told = other == ROUNDS_SENDER ? &r->filled : &r->freed;
+
+    while (atomic_load_explicit(number, memory_order_acquire) == known) {
         struct timespec soon = time_in(20);
         bool last = deadline_ms != -1 && !is_before(&soon, until);
+        int gone;
 
-        if (wait_for(sem, 0, last ? until : &soon) == 0)
-            return 0;
+        if (wait_for(told, 0, last ? until : &soon) == 0)
+            continue;
         if (errno != ETIMEDOUT)
             return -1;
-        if (is_gone(r, other))
-            return sem_trywait(sem) == 0 ? 0 : fail(EPIPE);
+        gone = is_gone(r, other);
+        if (gone == -1)
+            return -1;
+        if (atomic_load_explicit(number, memory_order_acquire) != known)
+            break;
+        if (gone == 1)
+            return fail(EPIPE);
         if (last)
             return fail(ETIMEDOUT);
     }
+    sem_trywait(told); /* told of it, if it was there at once */
+    return 0;
 }
 
 // END SOLUTION
@@ -672,15 +705,18 @@ int rounds_init(struct rounds *r, size_t slots, size_t slot_bytes)
         return fail(EINVAL);
     r->slots = slots;
     r->slot_bytes = slot_bytes;
-    r->put_at = r->get_at = 0;
+    r->cut_off = 0;
+    atomic_store(&r->sent, 0);
+    atomic_store(&r->taken, 0);
     for (int role = 0; role < 2; role++) {
         atomic_store(&r->state[role], NOT_YET);
         if (init_mutex(&r->alive[role], PTHREAD_MUTEX_ROBUST) == -1)
             return -1;
     }
-    if (sem_init(&r->empty, 1, (unsigned)slots) == -1)
+    if (init_mutex(&r->looking, PTHREAD_MUTEX_ROBUST) == -1 ||
+        sem_init(&r->freed, 1, 0) == -1)
         return -1;
-    return sem_init(&r->full, 1, 0);
+    return sem_init(&r->filled, 1, 0);
     // STUB
     // /* TODO(lab8): declare struct rounds; how far has each side come, and who
     //  * waits for what? */
@@ -695,14 +731,20 @@ int rounds_init(struct rounds *r, size_t slots, size_t slot_bytes)
 int rounds_join(struct rounds *r, enum rounds_role role)
 {
     // BEGIN SOLUTION
-    int err = pthread_mutex_trylock(&r->alive[role]);
+    int err;
 
+    if (lock_robust(&r->looking) == -1)
+        return -1;
+    err = pthread_mutex_trylock(&r->alive[role]);
     if (err == EOWNERDEAD)
         err = pthread_mutex_consistent(&r->alive[role]);
-    if (err != 0)
-        return fail(err);
-    atomic_store(&r->state[role], PRESENT);
-    return 0;
+    if (err == 0) {
+        if (role == ROUNDS_SENDER)
+            r->cut_off = 0;
+        atomic_store(&r->state[role], PRESENT);
+    }
+    pthread_mutex_unlock(&r->looking);
+    return err == 0 ? 0 : fail(err);
     // STUB
     // /* TODO(lab8): what tells that a process that has a role is alive?  A
     //  * robust mutex does; so does a pid. */
@@ -735,27 +777,35 @@ int rounds_send(struct rounds *r, const void *data, size_t size,
 {
     // BEGIN SOLUTION
     struct timespec until = time_in(deadline_ms);
+    uint64_t sent = atomic_load_explicit(&r->sent, memory_order_relaxed);
     const char *at = data;
+    int gone;
 
     if (deadline_ms < -1)
         return fail(EINVAL);
-    if (is_gone(r, ROUNDS_RECEIVER))
+    gone = is_gone(r, ROUNDS_RECEIVER);
+    if (gone == -1)
+        return -1;
+    if (gone == 1 || r->cut_off)
         return fail(EPIPE);
-    for (;;) {
+    for (bool first = true;; first = false) {
         uint32_t piece =
             (uint32_t)(size < r->slot_bytes ? size : r->slot_bytes);
 
-        if (await_round(r, &r->empty, ROUNDS_RECEIVER, deadline_ms, &until) ==
-            -1)
+        if (await_round(r, ROUNDS_RECEIVER, sent - r->slots, deadline_ms,
+                        &until) == -1) {
+            r->cut_off = !first && errno == ETIMEDOUT;
             return -1;
+        }
 
-        struct round *round = round_at(r, r->put_at);
+        struct round *round = round_at(r, sent);
 
         memcpy(bytes_of(round), at, piece);
         round->size = piece;
+        round->is_first = first;
         round->is_last = piece == size;
-        r->put_at++;
-        sem_post(&r->full);
+        atomic_store_explicit(&r->sent, ++sent, memory_order_release);
+        sem_post(&r->filled);
         if (piece == size)
             return 0;
         at += piece;
@@ -778,30 +828,40 @@ ssize_t rounds_recv(struct rounds *r, void *buf, size_t cap, int deadline_ms)
 {
     // BEGIN SOLUTION
     struct timespec until = time_in(deadline_ms);
+    uint64_t taken = atomic_load_explicit(&r->taken, memory_order_relaxed);
     size_t size = 0;
-    bool last = false, fits = true;
+    bool begun = false, last = false;
+    int err = 0;
 
     if (deadline_ms < -1)
         return fail(EINVAL);
     while (!last) {
-        if (await_round(r, &r->full, ROUNDS_SENDER, deadline_ms, &until) == -1)
+        if (await_round(r, ROUNDS_SENDER, taken, deadline_ms, &until) == -1)
             return -1;
 
-        struct round *round = round_at(r, r->get_at);
+        struct round *round = round_at(r, taken);
         struct round now = *(volatile struct round *)round;
 
-        if (now.size > r->slot_bytes)
-            now.size = (uint32_t)r->slot_bytes;
-        fits = fits && now.size <= cap - size;
-        if (fits) {
-            memcpy((char *)buf + size, bytes_of(round), now.size);
-            size += now.size;
+        if (now.is_first) {
+            begun = true;
+            size = 0;
+            err = 0;
         }
-        last = now.is_last != 0;
-        r->get_at++;
-        sem_post(&r->empty);
+        /* What has no beginning is the rest of a message that has no end. */
+        if (begun && err == 0) {
+            if (now.size > r->slot_bytes)
+                err = EBADMSG;
+            else if (now.size > cap - size)
+                err = EMSGSIZE;
+            else
+                memcpy((char *)buf + size, bytes_of(round), now.size);
+            size += err == 0 ? now.size : 0;
+        }
+        last = begun && now.is_last;
+        atomic_store_explicit(&r->taken, ++taken, memory_order_release);
+        sem_post(&r->freed);
     }
-    return fits ? (ssize_t)size : fail(EMSGSIZE);
+    return err == 0 ? (ssize_t)size : fail(err);
     // STUB
     // /* TODO(lab8): round after round, until the last of the message. */
     // (void)r;
@@ -1130,7 +1190,7 @@ static int sealed_copy(const void *data, size_t size)
 
     if (fd == -1)
         return -1;
-    err = posix_fallocate(fd, 0, (off_t)size);
+    err = allocate(fd, size);
     if (err == 0) {
         at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (at != MAP_FAILED) {

@@ -59,6 +59,19 @@ static bool has_passed(const struct timespec *until)
     return !is_before(&now, until);
 }
 
+/* ---- memory of files ---- */
+
+/* Pages for all of it; the number of an error, or 0. */
+static int allocate(int fd, size_t size)
+{
+    int err;
+
+    do
+        err = posix_fallocate(fd, 0, (off_t)size);
+    while (err == EINTR);
+    return err;
+}
+
 /* ---- locks between processes ---- */
 
 static int init_mutex(pthread_mutex_t *mutex, int robust)
@@ -236,7 +249,7 @@ static void *map_region(const struct pool *p, int seg, int flags, size_t size)
     if (fd == -1)
         return NULL;
     if ((flags & O_CREAT) != 0)
-        err = posix_fallocate(fd, 0, (off_t)size);
+        err = allocate(fd, size);
     else
         err = fstat(fd, &st) == -1          ? errno
               : (uint64_t)st.st_size < size ? ENOENT
@@ -500,6 +513,7 @@ struct rounds {
     pthread_cond_t changed;
     pid_t holder[2]; /* 0: nobody yet; LEFT */
     uint64_t put_at, get_at;
+    bool cut_off; /* a message has no end */
 };
 
 enum { LEFT = -1 };
@@ -507,7 +521,7 @@ enum { LEFT = -1 };
 /* What lies in front of each round's bytes. */
 struct round {
     uint64_t size;
-    uint64_t left; /* of its message, behind this round */
+    uint64_t before, left; /* of its message, before and behind this round */
 };
 
 static struct round *round_at(struct rounds *r, uint64_t n)
@@ -566,6 +580,8 @@ int rounds_join(struct rounds *r, enum rounds_role role)
         ret = fail(EBUSY);
     else
         r->holder[role] = getpid();
+    if (ret == 0 && role == ROUNDS_SENDER)
+        r->cut_off = false;
     pthread_mutex_unlock(&r->lock);
     return ret;
 }
@@ -623,7 +639,7 @@ int rounds_send(struct rounds *r, const void *data, size_t size,
         return fail(EINVAL);
     if (lock_rounds(r) == -1)
         return -1;
-    if (is_gone(r, ROUNDS_RECEIVER)) {
+    if (r->cut_off || is_gone(r, ROUNDS_RECEIVER)) {
         pthread_mutex_unlock(&r->lock);
         return fail(EPIPE);
     }
@@ -634,11 +650,13 @@ int rounds_send(struct rounds *r, const void *data, size_t size,
         if (await_slot(r, ROUNDS_SENDER, deadline_ms, &until) == -1) {
             int saved = errno;
 
+            r->cut_off = at != data && saved == ETIMEDOUT;
             pthread_mutex_unlock(&r->lock);
             return fail(saved);
         }
         size -= piece;
         round->size = piece;
+        round->before = (uint64_t)(at - (const char *)data);
         round->left = size;
         memcpy(round + 1, at, piece);
         at += piece;
@@ -654,7 +672,8 @@ ssize_t rounds_recv(struct rounds *r, void *buf, size_t cap, int deadline_ms)
 {
     struct timespec until = time_in(deadline_ms);
     size_t size = 0;
-    bool last = false, fits = true;
+    bool whole = false, last = false;
+    int err = 0;
 
     if (deadline_ms < -1)
         return fail(EINVAL);
@@ -671,19 +690,25 @@ ssize_t rounds_recv(struct rounds *r, void *buf, size_t cap, int deadline_ms)
         struct round *round = round_at(r, r->get_at);
         uint64_t n = *(volatile uint64_t *)&round->size;
 
+        if (round->before == 0) {
+            whole = true;
+            size = 0;
+            err = 0;
+        }
         if (n > r->slot_bytes)
-            n = r->slot_bytes;
-        fits = fits && n <= cap - size;
-        if (fits) {
+            err = EBADMSG;
+        else if (err == 0 && n > cap - size)
+            err = EMSGSIZE;
+        if (whole && err == 0) {
             memcpy((char *)buf + size, round + 1, n);
             size += n;
         }
-        last = round->left == 0;
+        last = whole && round->left == 0;
         r->get_at++;
         pthread_cond_broadcast(&r->changed);
     }
     pthread_mutex_unlock(&r->lock);
-    return fits ? (ssize_t)size : fail(EMSGSIZE);
+    return err == 0 ? (ssize_t)size : fail(err);
 }
 
 /* ---- the ring ---- */
@@ -914,7 +939,7 @@ static int sealed_copy(const void *data, size_t size)
 
     if (fd == -1)
         return -1;
-    err = posix_fallocate(fd, 0, (off_t)size);
+    err = allocate(fd, size);
     if (err == 0) {
         at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (at != MAP_FAILED) {

@@ -59,6 +59,19 @@ static bool has_passed(const struct timespec *until)
     return !is_before(&now, until);
 }
 
+/* ---- memory of files ---- */
+
+/* Pages for all of it; the number of an error, or 0. */
+static int allocate(int fd, size_t size)
+{
+    int err;
+
+    do
+        err = posix_fallocate(fd, 0, (off_t)size);
+    while (err == EINTR);
+    return err;
+}
+
 /* ---- locks between processes ---- */
 
 static int init_mutex(pthread_mutex_t *mutex, int robust)
@@ -250,7 +263,7 @@ static void *map_region(const struct pool *p, int seg, int flags, size_t size)
     if (fd == -1)
         return NULL;
     if ((flags & O_CREAT) != 0)
-        err = posix_fallocate(fd, 0, (off_t)size);
+        err = allocate(fd, size);
     else
         err = fstat(fd, &st) == -1          ? errno
               : (uint64_t)st.st_size < size ? ENOENT
@@ -502,13 +515,16 @@ struct rounds {
     atomic_int holder[2]; /* a process's id; 0: nobody yet; LEFT */
     sem_t empty, full;
     uint64_t put_at, get_at; /* the sender's, the receiver's */
+    int cut_off;             /* the sender's: a message has no end */
 };
 
 #define LEFT (-1)
 
 struct round {
-    uint64_t size_and_last; /* size * 2, and 1 for the last of a message */
+    uint64_t size_and_place; /* size * 4, and of a message ... */
 };
+
+enum { LAST = 1, FIRST = 2 };
 
 #define FIRST_ROUND 1024
 
@@ -585,6 +601,8 @@ int rounds_join(struct rounds *r, enum rounds_role role)
             return fail(EBUSY);
     } while (!atomic_compare_exchange_strong(&r->holder[role], &holder,
                                              (int)getpid()));
+    if (role == ROUNDS_SENDER)
+        r->cut_off = 0;
     return 0;
 }
 
@@ -604,20 +622,23 @@ int rounds_send(struct rounds *r, const void *data, size_t size,
 
     if (deadline_ms < -1)
         return fail(EINVAL);
-    if (is_gone(r, ROUNDS_RECEIVER))
+    if (r->cut_off || is_gone(r, ROUNDS_RECEIVER))
         return fail(EPIPE);
-    for (;;) {
+    for (uint64_t first = FIRST;; first = 0) {
         uint32_t piece =
             (uint32_t)(size < r->slot_bytes ? size : r->slot_bytes);
 
         if (await_round(r, &r->empty, ROUNDS_RECEIVER, deadline_ms, &until) ==
-            -1)
+            -1) {
+            r->cut_off = first == 0 && errno == ETIMEDOUT;
             return -1;
+        }
 
         struct round *round = round_at(r, r->put_at);
 
         memcpy(bytes_of(round), at, piece);
-        round->size_and_last = 2 * (uint64_t)piece + (piece == size);
+        round->size_and_place =
+            4 * (uint64_t)piece + first + (piece == size ? LAST : 0);
         r->put_at++;
         sem_post(&r->full);
         if (piece == size)
@@ -631,28 +652,36 @@ ssize_t rounds_recv(struct rounds *r, void *buf, size_t cap, int deadline_ms)
 {
     struct timespec until = time_in(deadline_ms);
     size_t size = 0;
-    bool last = false, fits = true;
+    uint64_t place = 0;
+    bool begun = false;
+    int err = 0;
 
     if (deadline_ms < -1)
         return fail(EINVAL);
-    while (!last) {
+    while (!begun || (place & LAST) == 0) {
         if (await_round(r, &r->full, ROUNDS_SENDER, deadline_ms, &until) == -1)
             return -1;
 
         struct round *round = round_at(r, r->get_at);
-        uint64_t said = *(volatile uint64_t *)&round->size_and_last;
-        uint64_t n = said / 2 < r->slot_bytes ? said / 2 : r->slot_bytes;
+        uint64_t said = *(volatile uint64_t *)&round->size_and_place;
+        uint64_t n = said / 4;
 
-        fits = fits && n <= cap - size;
-        if (fits) {
+        place = said % 4;
+        if ((place & FIRST) != 0) {
+            begun = true;
+            size = 0;
+            err = n > r->slot_bytes ? EBADMSG : 0;
+        }
+        if (begun && err == 0 && n <= r->slot_bytes && n <= cap - size) {
             memcpy((char *)buf + size, bytes_of(round), n);
             size += n;
+        } else if (begun && err == 0) {
+            err = n > r->slot_bytes ? EBADMSG : EMSGSIZE;
         }
-        last = said % 2 == 1;
         r->get_at++;
         sem_post(&r->empty);
     }
-    return fits ? (ssize_t)size : fail(EMSGSIZE);
+    return err == 0 ? (ssize_t)size : fail(err);
 }
 
 /* ---- the ring ---- */
