@@ -1,7 +1,7 @@
 /*
  * Another way: an arena with a list of free places in the order of their
  * offsets, under a semaphore; a pool with a condition, that takes the segment
- * with the oldest mark; rounds in which a process id says who is there; a ring
+ * with the oldest mark, and whose creator maps the table alone; rounds in which a process id says who is there; a ring
  * with two counters, of which each side keeps a copy of the other one's.
  */
 #include "design.h"
@@ -282,6 +282,23 @@ static void *map_region(const struct pool *p, int seg, int flags, size_t size)
     return at;
 }
 
+/* Makes the region of a segment; it is mapped by who asks for it. */
+static int make_region(const struct pool *p, int seg, size_t size)
+{
+    char name[256];
+    int err;
+    int fd = shm_open(region_name(p, seg, name, sizeof(name)),
+                      O_RDWR | O_CREAT | O_EXCL, 0600);
+
+    if (fd == -1)
+        return -1;
+    err = allocate(fd, size);
+    close(fd);
+    if (err != 0)
+        shm_unlink(name);
+    return err == 0 ? 0 : fail(err);
+}
+
 /* Removes the table and the first n segments. */
 static void remove_regions(const struct pool *p, int n)
 {
@@ -325,8 +342,7 @@ int pool_create(struct pool *p, const char *name, size_t nsegs,
     if (made.table == NULL)
         return -1;
     for (int seg = 0; seg < (int)nsegs; seg++) {
-        made.segs[seg] = map_region(&made, seg, O_CREAT | O_EXCL, seg_bytes);
-        if (made.segs[seg] == NULL) {
+        if (make_region(&made, seg, seg_bytes) == -1) {
             remove_regions(&made, seg);
             goto out;
         }
