@@ -48,11 +48,11 @@
  * One large segment and its manager
  */
 
-#define ARENA_ALIGN 16  /* what each block begins at a multiple of */
-#define ARENA_HEAD  256 /* bytes that the manager may need, once ... */
-#define ARENA_BLOCK \
-    32 /* ... and for each block in use, beside its size rounded
-                         * up to a multiple of ARENA_ALIGN */
+#define ARENA_ALIGN 16 /* what each block begins at a multiple of */
+/* Bytes that the manager may need once, and for each block in use beside its
+ * size, rounded up to a multiple of ARENA_ALIGN. */
+#define ARENA_HEAD  256
+#define ARENA_BLOCK 32
 
 /*
  * Makes a segment an arena of which nothing is in use.
