@@ -267,13 +267,13 @@ int sock_connect_tcp(const char *host, uint16_t port, int deadline_ms)
     return fd;
 }
 
-static int send_all(int fd, const char *at, size_t size)
+static int send_all(int fd, const char *at, size_t size, int64_t until)
 {
     while (size > 0) {
-        ssize_t n = send(fd, at, size, MSG_NOSIGNAL);
+        ssize_t n = send(fd, at, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (n == -1 && errno == EAGAIN)
-            n = await_fd(fd, POLLOUT, -1);
+            n = await_fd(fd, POLLOUT, until);
         if (n == -1 && errno != EINTR)
             return -1;
         if (n > 0) {
@@ -325,24 +325,27 @@ static ssize_t drop(int fd, size_t size, int64_t until)
     return (ssize_t)dropped;
 }
 
-int sock_send_msg(int fd, const void *msg, uint32_t size)
+static int send_msg_until(int fd, const void *msg, uint32_t size, int64_t until)
 {
     uint32_t head = htonl(size);
     char *all;
     int ret, saved;
 
-    if (size == 0)
-        return fail(EINVAL);
     all = malloc(sizeof(head) + (size_t)size);
     if (all == NULL)
         return -1;
     memcpy(all, &head, sizeof(head));
     memcpy(all + sizeof(head), msg, size);
-    ret = send_all(fd, all, sizeof(head) + (size_t)size);
+    ret = send_all(fd, all, sizeof(head) + (size_t)size, until);
     saved = errno;
     free(all);
     errno = saved;
     return ret;
+}
+
+int sock_send_msg(int fd, const void *msg, uint32_t size)
+{
+    return size == 0 ? fail(EINVAL) : send_msg_until(fd, msg, size, -1);
 }
 
 ssize_t sock_recv_msg(int fd, void *msg, size_t cap, int deadline_ms)
@@ -404,7 +407,8 @@ static int send_output(struct client *c)
     return 0;
 }
 
-/* All that can be done for a client now; -1 when it is to be dropped. */
+/* What can be done for a client now, up to one reply: then it is the others'
+ * turn.  -1 when the client is to be dropped. */
 static int serve_client(struct client *c, sock_handler *handle, void *ctx)
 {
     for (;;) {
@@ -443,7 +447,23 @@ static int serve_client(struct client *c, sock_handler *handle, void *ctx)
         memcpy(c->out, &head, HEAD_BYTES);
         c->out_first = 0;
         c->out_size = rep_size == 0 ? 0 : HEAD_BYTES + rep_size;
+        return send_output(c);
     }
+}
+
+/* Does not sleep, also when the client that was there has gone. */
+static int accept_now(int listen_fd)
+{
+    int flags = fcntl(listen_fd, F_GETFL);
+    int fd, saved;
+
+    if (flags == -1 || fcntl(listen_fd, F_SETFL, flags | O_NONBLOCK) == -1)
+        return -1;
+    fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    saved = errno;
+    fcntl(listen_fd, F_SETFL, flags);
+    errno = saved;
+    return fd;
 }
 
 static int watch(int poll_fd, int op, int fd, uint32_t events, void *who)
@@ -478,10 +498,7 @@ int sock_serve(int listen_fd, sock_handler *handle, void *ctx, int stop_fd)
         if (ready == 1 && e.data.ptr == &stop) {
             stopped = true;
         } else if (ready == 1 && e.data.ptr == &listener) {
-            int fd = n == SOCK_CLIENTS_MAX
-                         ? -1
-                         : accept4(listen_fd, NULL, NULL,
-                                   SOCK_CLOEXEC | SOCK_NONBLOCK);
+            int fd = n == SOCK_CLIENTS_MAX ? -1 : accept_now(listen_fd);
             struct client *c = fd == -1 ? NULL : calloc(1, sizeof(*c));
 
             if (c != NULL) {
@@ -491,6 +508,9 @@ int sock_serve(int listen_fd, sock_handler *handle, void *ctx, int stop_fd)
                     done = c;
             } else if (fd != -1) {
                 close(fd);
+            } else if (n < SOCK_CLIENTS_MAX &&
+                       (errno == EBADF || errno == EINVAL)) {
+                break;
             } else {
                 watch(poll_fd, EPOLL_CTL_MOD, listen_fd, 0, &listener);
                 listening = false;
@@ -652,6 +672,14 @@ static void get_head(const void *from, uint32_t *id, uint32_t *number)
     *number = ntohl(head[1]);
 }
 
+/* Of another process, too, that uses the connection before or after. */
+static uint32_t new_id(void)
+{
+    static uint32_t calls;
+
+    return (uint32_t)getpid() * 0x9e3779b1u + ++calls;
+}
+
 /* Receives the reply to call `id`; its size. */
 static ssize_t await_reply(int fd, uint32_t id, void *reply, int64_t until)
 {
@@ -662,7 +690,7 @@ static ssize_t await_reply(int fd, uint32_t id, void *reply, int64_t until)
         if (n == 0)
             return fail(ECONNRESET);
         if (n == -1)
-            return -1;
+            return errno == EPROTO ? fail(ECONNRESET) : -1;
         if (n < RPC_HEAD)
             return fail(EBADMSG);
         get_head(reply, &reply_id, &status);
@@ -674,7 +702,6 @@ static ssize_t await_reply(int fd, uint32_t id, void *reply, int64_t until)
 int rpc_call(int fd, uint32_t proc, const void *args, size_t args_size,
              void *res, size_t cap, size_t *res_len, int deadline_ms)
 {
-    static uint32_t calls;
     unsigned char buf[SOCK_MSG_MAX];
     int64_t until = until_of(deadline_ms);
     uint32_t id, status;
@@ -684,11 +711,11 @@ int rpc_call(int fd, uint32_t proc, const void *args, size_t args_size,
         return fail(EINVAL);
     if (args_size > RPC_MAX)
         return fail(EMSGSIZE);
-    id = ++calls;
+    id = new_id();
     put_head(buf, id, proc);
     if (args_size > 0)
         memcpy(buf + RPC_HEAD, args, args_size);
-    if (sock_send_msg(fd, buf, (uint32_t)(RPC_HEAD + args_size)) == -1)
+    if (send_msg_until(fd, buf, (uint32_t)(RPC_HEAD + args_size), until) == -1)
         return errno == EPIPE ? fail(ECONNRESET) : -1;
     n = await_reply(fd, id, buf, until);
     if (n == -1)

@@ -291,13 +291,13 @@ static ssize_t write_quietly(int fd, const void *data, size_t size)
     return n;
 }
 
-static int send_all(int fd, const char *at, size_t size)
+static int send_all(int fd, const char *at, size_t size, int64_t until)
 {
     while (size > 0) {
         ssize_t n = write_quietly(fd, at, size);
 
         if (n == -1 && errno == EAGAIN)
-            n = await_fd(fd, POLLOUT, -1);
+            n = await_fd(fd, POLLOUT, until);
         if (n == -1 && errno != EINTR)
             return -1;
         if (n > 0) {
@@ -357,9 +357,9 @@ int sock_send_msg(int fd, const void *msg, uint32_t size)
 
     if (size == 0)
         return fail(EINVAL);
-    if (send_all(fd, (char *)head, sizeof(head)) == -1)
+    if (send_all(fd, (char *)head, sizeof(head), -1) == -1)
         return -1;
-    return send_all(fd, msg, size);
+    return send_all(fd, msg, size, -1);
 }
 
 ssize_t sock_recv_msg(int fd, void *msg, size_t cap, int deadline_ms)
@@ -506,7 +506,7 @@ static int accept_client(struct server *s, int listen_fd)
         if (errno == EBADF || errno == EINVAL || errno == ENOTSOCK ||
             errno == EOPNOTSUPP)
             return -1;
-        s->full = errno != ECONNABORTED && errno != EINTR;
+        s->full = errno != EAGAIN && errno != ECONNABORTED && errno != EINTR;
         return 0;
     }
     c->fd = fd;
@@ -559,8 +559,11 @@ int sock_serve(int listen_fd, sock_handler *handle, void *ctx, int stop_fd)
 {
     struct server s = {.handle = handle, .ctx = ctx};
     struct pollfd polls[2 + SOCK_CLIENTS_MAX];
+    int flags = fcntl(listen_fd, F_GETFL);
     int ret = 0;
 
+    if (flags == -1 || fcntl(listen_fd, F_SETFL, flags | O_NONBLOCK) == -1)
+        return -1;
     for (;;) {
         ret = look(&s, listen_fd, stop_fd, polls);
         if (ret == -1 || polls[0].revents != 0)
@@ -580,6 +583,7 @@ int sock_serve(int listen_fd, sock_handler *handle, void *ctx, int stop_fd)
 
     while (s.n > 0)
         drop_client(&s, s.n - 1);
+    fcntl(listen_fd, F_SETFL, flags);
     errno = saved;
     return ret == -1 ? -1 : 0;
 }
@@ -710,6 +714,14 @@ static void get_head(const void *from, uint32_t *id, uint32_t *number)
     *number = ntohl(head[1]);
 }
 
+/* Of another process, too, that uses the connection before or after. */
+static uint32_t new_id(void)
+{
+    static uint32_t calls;
+
+    return (uint32_t)getpid() * 0x9e3779b1u + ++calls;
+}
+
 /* Receives the reply to call `id`; its size. */
 static ssize_t await_reply(int fd, uint32_t id, void *reply, int64_t until)
 {
@@ -720,7 +732,7 @@ static ssize_t await_reply(int fd, uint32_t id, void *reply, int64_t until)
         if (n == 0)
             return fail(ECONNRESET);
         if (n == -1)
-            return -1;
+            return errno == EPROTO ? fail(ECONNRESET) : -1;
         if (n < RPC_HEAD)
             return fail(EBADMSG);
         get_head(reply, &reply_id, &status);
@@ -729,10 +741,27 @@ static ssize_t await_reply(int fd, uint32_t id, void *reply, int64_t until)
     }
 }
 
+/* write() has no flag that keeps it from sleeping: the socket needs one. */
+static int send_request(int fd, const void *msg, size_t size, int64_t until)
+{
+    unsigned char head[4] = {0, size >> 16 & 255, size >> 8 & 255, size & 255};
+    int flags = fcntl(fd, F_GETFL);
+    int ret, saved;
+
+    if (flags == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1)
+        return -1;
+    ret = send_all(fd, (char *)head, sizeof(head), until);
+    if (ret == 0)
+        ret = send_all(fd, msg, size, until);
+    saved = errno;
+    fcntl(fd, F_SETFL, flags);
+    errno = saved;
+    return ret;
+}
+
 int rpc_call(int fd, uint32_t proc, const void *args, size_t args_size,
              void *res, size_t cap, size_t *res_len, int deadline_ms)
 {
-    static uint32_t calls;
     unsigned char buf[SOCK_MSG_MAX];
     int64_t until = until_of(deadline_ms);
     uint32_t id, status;
@@ -742,11 +771,11 @@ int rpc_call(int fd, uint32_t proc, const void *args, size_t args_size,
         return fail(EINVAL);
     if (args_size > RPC_MAX)
         return fail(EMSGSIZE);
-    id = ++calls;
+    id = new_id();
     put_head(buf, id, proc);
     if (args_size > 0)
         memcpy(buf + RPC_HEAD, args, args_size);
-    if (sock_send_msg(fd, buf, (uint32_t)(RPC_HEAD + args_size)) == -1)
+    if (send_request(fd, buf, RPC_HEAD + args_size, until) == -1)
         return errno == EPIPE ? fail(ECONNRESET) : -1;
     n = await_reply(fd, id, buf, until);
     if (n == -1)
