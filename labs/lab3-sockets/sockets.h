@@ -14,16 +14,20 @@
  *  - A function that returns int returns 0, and -1 on failure, where nothing
  *    else is said; errno then says why.  On failure nothing that out-parameters
  *    point to is changed, and no descriptor and no path is left behind.
- *  - Descriptors that a function makes are blocking and close-on-exec.  Those
- *    that the caller passes in stay open and keep their flags; a function that
- *    works on one works as said also when it is non-blocking (O_NONBLOCK).
+ *  - Descriptors that a function makes are close-on-exec; those that it
+ *    returns are blocking, with no time-out (SO_SNDTIMEO, SO_RCVTIMEO).  Those
+ *    that the caller passes in stay open and keep their flags, which may be
+ *    others during the call; a function that works on one works as said also
+ *    when it is non-blocking (O_NONBLOCK).
  *  - A signal that is caught (EINTR) is no failure.  SIGPIPE never comes: who
- *    writes to a socket that nobody reads is told by EPIPE alone.
+ *    writes to a socket that nobody reads is told by EPIPE alone.  (On TCP it
+ *    may be ECONNRESET, once: what was sent before was not read.)
  *  - deadline_ms is a time-out counted from the call, on CLOCK_MONOTONIC, for
  *    all that the function does.  0: don't wait.  -1: wait for ever.  Below
  *    -1: EINVAL.  When it has passed: ETIMEDOUT, where nothing else is said.
- *  - Who waits sleeps until it is woken.  (Only while nobody listens yet may a
- *    process look again after a nap of a millisecond.)
+ *  - Who waits sleeps until it is woken.  (What wakes nobody may be looked at
+ *    again after a nap of a millisecond or more: whether somebody listens yet,
+ *    a full backlog has room, descriptors or memory are to be had again.)
  *  - No function prints or exits.
  *
  * Errors beyond those in the tables come as the system call gave them.
@@ -46,7 +50,8 @@
  *
  * path     of fewer than 108 bytes (struct sockaddr_un).  A socket that lies
  *          there and to which nobody listens any more is replaced; a server
- *          that is alive keeps its path, however busy it is.
+ *          that is alive keeps its path, however busy it is and of whatever
+ *          type its sockets are.
  * backlog  as for listen(2)
  *
  * Returns the listening socket, or -1 with errno:
@@ -89,7 +94,8 @@ int sock_listen_tcp(uint16_t *port);
  * once (TCP_NODELAY).
  *
  * host  a name or an address, IPv4 or IPv6.  A name may have several
- *       addresses: each is tried, in the order in which they are given.
+ *       addresses: each is tried, in the order in which they are given.  One
+ *       that does not answer may use up the time.
  * port  in host byte order
  *
  * Returns the connection, or -1 with errno:
@@ -152,7 +158,8 @@ ssize_t sock_recv_msg(int fd, void *msg, size_t cap, int deadline_ms);
  * req   the message, size bytes
  * rep   room for *rep_size bytes (SOCK_MSG_MAX)
  *
- * Returns 0 when *rep_size bytes in rep are the reply; 0 bytes: there is none.
+ * Returns 0 when *rep_size bytes in rep are the reply, SOCK_MSG_MAX at most; 0
+ * bytes: there is none.
  * Returns -1 when this client is to be dropped.
  */
 typedef int sock_handler(void *ctx, const void *req, size_t size, void *rep,
@@ -161,22 +168,27 @@ typedef int sock_handler(void *ctx, const void *req, size_t size, void *rep,
 /*
  * Serves all who connect, in one process without threads, until stop_fd is
  * readable.  Requests and replies are messages as above.  The requests of a
- * client are answered in their order; a client that is slow, silent, does not
- * read its replies, lies or dies never keeps another one waiting.
+ * client are answered in their order; a client that is slow, silent, asks
+ * without end, does not read its replies, lies or dies never keeps another one
+ * waiting.
  *
  *  - A client that has shut down its side (shutdown(2) SHUT_WR) after its
  *    requests still gets the replies to them.
  *  - One that says a size of 0 or above SOCK_MSG_MAX is dropped.
  *  - While replies wait to be read by a client, no more requests are taken
  *    from it: memory stays bounded.
+ *  - Once the requests that a client has sent so far are answered, or earlier,
+ *    it is the others' turn.
  *  - More than SOCK_CLIENTS_MAX wait in the backlog until one has gone.
  *
  * listen_fd  a listening socket, Unix or TCP; stays open
  * stop_fd    readable, or at its end: serving ends; it is not read
  *
- * Returns 0 when it was stopped, with all clients' connections closed, or -1
- * with errno when it can't go on.  That one client can't be accepted
- * (ECONNABORTED, EMFILE, ...) is no reason to stop.
+ * Returns 0 when it was stopped (replies that wait are not sent any more), or
+ * -1 with errno when it can't go on, as when listen_fd is no listening socket
+ * (accept(2) EINVAL); with all clients' connections closed.  That one client
+ * can't be accepted (ECONNABORTED, EMFILE, ...), or that another process has
+ * accepted it, is no reason to stop, nor to sleep in accept(2).
  *
  * See poll(2), accept4(2), shutdown(2).
  */
@@ -215,7 +227,7 @@ int sock_recv_fd(int fd);
  *
  * Returns 0 with *uid and *pid of the process that connected (or listened), or
  * -1 with errno:
- *   EOPNOTSUPP  fd is no Unix socket
+ *   EOPNOTSUPP  fd is a socket, and no Unix socket
  *   ENOTCONN    it is not connected
  *
  * See unix(7) SO_PEERCRED.
@@ -239,20 +251,24 @@ int sock_peer(int fd, uid_t *uid, pid_t *pid);
 
 /*
  * Calls a procedure and waits for its result.  A reply to another call (one
- * that was given up earlier) is skipped.
+ * that was given up earlier) is skipped.  The call's id is one that no other
+ * call on this connection has had, also when those were another process's.
  *
  * fd      a connection, used by no other call at the same time
  * args    args_size bytes, 0 to RPC_MAX
  * res     room for cap bytes; *res_len becomes how many came
  *
- * Returns 0, or -1 with errno; *res_len is unchanged then:
+ * Returns 0, or -1 with errno; res and *res_len are unchanged then:
  *   EOPNOTSUPP  there is no such procedure
  *   EREMOTEIO   it has failed
  *   EMSGSIZE    args_size is above RPC_MAX (nothing was sent), or the result
  *               has more than cap bytes
  *   EBADMSG     the reply is too short to be one, or has an unknown status
- *   ECONNRESET  the connection ended before the reply
- *   ETIMEDOUT   no reply came in time; the connection can still be used
+ *   ECONNRESET  the connection ended before the whole reply had come, or
+ *               nobody reads the request any more
+ *   ETIMEDOUT   no reply came in time; the connection can still be used, unless
+ *               a part of the request had not gone or a part of a reply had
+ *               come
  *   EINVAL      deadline_ms is below -1
  */
 int rpc_call(int fd, uint32_t proc, const void *args, size_t args_size,
