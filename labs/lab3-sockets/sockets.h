@@ -267,8 +267,8 @@ int sock_peer(int fd, uid_t *uid, pid_t *pid);
  *   ECONNRESET  the connection ended before the whole reply had come, or
  *               nobody reads the request any more
  *   ETIMEDOUT   no reply came in time; the connection can still be used, unless
- *               a part of the request had not gone or a part of a reply had
- *               come
+ *               only a part of the request had gone or only a part of a reply
+ *               had come
  *   EINVAL      deadline_ms is below -1
  */
 int rpc_call(int fd, uint32_t proc, const void *args, size_t args_size,
