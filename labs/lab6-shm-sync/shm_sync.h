@@ -35,14 +35,17 @@
  *  - deadline_ms is a time-out counted from the call; it is measured on
  *    CLOCK_MONOTONIC, so that nobody who sets the clock lengthens or shortens
  *    it.  0: don't wait.  -1: wait for ever.  Below -1: EINVAL.  When it has
- *    passed: ETIMEDOUT.
+ *    passed: ETIMEDOUT, unless the last look finds what was waited for.  (How
+ *    long a mutex is waited for, it need not bound: nobody holds one for long.)
  *  - Who waits sleeps until it is woken.  (Only where there is nobody yet who
  *    could wake it, before a board is ready, may a process look again after a
  *    nap of a millisecond.)
+ *  - A signal that is caught (EINTR) is no failure.
  *  - No function prints, exits, or keeps a descriptor, memory or a child once
  *    it has returned.
  *
- * Errors beyond those in the tables come as the call gave them.
+ * Errors beyond those in the tables come as the call gave them, that of a lock
+ * that can not be had among them.
  *
  * Read first: pthreads(7), pthread_mutexattr_setpshared(3),
  * pthread_mutexattr_setrobust(3), pthread_cond_wait(3),
@@ -90,7 +93,8 @@ int account_init(struct account *a);
  *
  * a     an account
  * body  changes *balance and returns 0; or returns -1 with errno: then the
- *       balance is as it was.  It may change *balance more than once.
+ *       balance is as it was.  It may change *balance more than once.  What it
+ *       is given is a->balance itself, or a copy that is stored afterwards.
  * ctx   handed to body
  *
  * Returns 0, or -1 with errno:
@@ -120,14 +124,18 @@ struct board {
 /*
  * Joins the board of that name and waits until nprocs processes have.  All of
  * them call this, in any order and at any time; none needs to be the first.
- * Whoever is the first makes the board (a region of shm_open(3), mode 0600)
- * and initialises it; the others wait until that is done and use nothing of
- * it before.  When all are here, the name is removed: whoever comes later
- * meets others at a new board, also if it had opened the old one already.
+ * Whoever is the first makes the board (a region of shm_open(3) under this very
+ * name, mode 0600) and initialises it; the others wait until that is done and
+ * use nothing of it before.  If the first one fails at that, who waits and who
+ * comes later begin anew, and one of them is the first.  When all are here, one
+ * of them removes the name before any returns: whoever comes later meets others
+ * at a new board, also if it had opened the old one already, and whatever its
+ * nprocs.
  *
  * name         as for shm_open(3): "/board"
  * nprocs       1 or more, the same for all
- * deadline_ms  see above; for everything together
+ * deadline_ms  see above; one for all waits together.  (Who completes the board
+ *              has nothing to wait for, also with 0.)
  *
  * Returns the board; all who met have the same one.  The caller unmaps it
  * (munmap(2), sizeof(struct board) bytes).

@@ -270,30 +270,38 @@ TEST(account, a_death_outside_of_an_update_undoes_nothing)
     update_finds(a, 570);
 }
 
-/* Wherever it dies: the change is whole or not made. */
+/* Wherever it dies in an update by 70: the change is whole or not made. */
+HELPER void die_at_store(int nth, int fails)
+{
+    struct account *a = new_account();
+
+    finish(start_update(a, 500));
+    struct subject *s =
+        START(update, SHARE("account", a), INT("amount", 70),
+              INT("fails", fails), HOLD("store", nth, "before a store"));
+    await_asleep(s);
+    if (!was_told(s, "before a store")) {
+        finish(s);
+        return;
+    }
+    kill_subject(s);
+    s = start_update(a, 0);
+    finish(s);
+    expect_return(s, "update", 0);
+    long long found = got_int(s, "found");
+    EXPECT(found == 500 || (found == 570 && fails == 0),
+           fails == 0 ? "500, or 570 if the update was complete"
+                      : "500, since the body failed",
+           "%lld, after a death just before store %d of an update by 70%s",
+           found, nth, fails == 0 ? "" : " whose body fails");
+    update_finds(a, found);
+}
+
 TEST(account, a_death_at_any_store_leaves_all_or_nothing)
 {
     for (int nth = 1; nth <= 8 && witnessed(); nth++) {
-        struct account *a = new_account();
-        finish(start_update(a, 500));
-        struct subject *s =
-            START(update, SHARE("account", a), INT("amount", 70),
-                  INT("fails", 0), HOLD("store", nth, "before a store"));
-        await_asleep(s);
-        if (!was_told(s, "before a store")) {
-            finish(s);
-            break;
-        }
-        kill_subject(s);
-        s = start_update(a, 0);
-        finish(s);
-        expect_return(s, "update", 0);
-        long long found = got_int(s, "found");
-        EXPECT(found == 500 || found == 570,
-               "500, or 570 if the update was complete",
-               "%lld, after a death just before store %d of an update by 70",
-               found, nth);
-        update_finds(a, found);
+        die_at_store(nth, 0);
+        die_at_store(nth, EDOM);
     }
     if (!witnessed())
         update_finds(new_account(), 0);
@@ -354,7 +362,8 @@ TEST(account, a_lock_that_can_not_be_had_is_an_error)
     struct account *a = new_account();
     struct subject *s =
         START(update, SHARE("account", a), INT("amount", 70), INT("fails", 0),
-              FAIL("pthread_mutex_lock", 1, 1, ENOTRECOVERABLE));
+              FAIL("pthread_mutex_lock", 1, 1, ENOTRECOVERABLE),
+              FAIL("pthread_mutex_trylock", 1, 1, ENOTRECOVERABLE));
 
     finish(s);
     expect_error(s, "update", ENOTRECOVERABLE);
@@ -458,6 +467,7 @@ TEST(account, a_death_at_every_step_of_every_order)
 
 SCENARIO(join)
 {
+    umask(0); /* so that the mode is the one that was asked for */
     struct board *b =
         CALL_PTR("join", board_join(given_str("name"), (int)given_int("nprocs"),
                                     (int)given_int("deadline")));
@@ -474,11 +484,42 @@ SCENARIO(join)
     munmap(b, sizeof(*b));
 }
 
-/* With one more give: a fault, a place to stop at, or NOTHING. */
-#define START_JOIN(name_, nprocs_, cell_, ms, fault)        \
+/* With more gives: faults, places to stop at, or NOTHING. */
+#define START_JOIN(name_, nprocs_, cell_, ms, ...)          \
     START(join, STR("name", name_), INT("nprocs", nprocs_), \
           INT("cell", cell_), INT("value", (cell_) + 100),  \
-          INT("deadline", ms), fault)
+          INT("deadline", ms), __VA_ARGS__)
+
+/* Before its first wait for another one's doing. */
+#define HOLD_WAIT                                  \
+    HOLD("pthread_cond_wait", 1, "going to wait"), \
+        HOLD("futex", 1, "going to wait")
+
+/* With the mutex held, when all is done that it is held for. */
+#define HOLD_LOCKED                           \
+    HOLD("pthread_cond_signal", 1, "waking"), \
+        HOLD("pthread_mutex_unlock", 1, "unlocking")
+
+/* A process that waits, by a deadline, and one with HOLD_LOCKED that does what
+ * it waits for, and has the mutex.  True if the first one's time is over just
+ * then: it waits for the mutex, to have its last look.  False if it was too
+ * late for that; then the test is to give it more time. */
+HELPER bool meet_at_the_last_moment(struct subject *waits,
+                                    struct subject *comes, const char *returned)
+{
+    bool last = false;
+
+    await_asleep(comes);
+    if (was_told(comes, "waking") || was_told(comes, "unlocking")) {
+        await_asleep(waits);
+        last = !was_told(waits, returned);
+    }
+    let_go(comes, "waking");
+    let_go(comes, "unlocking");
+    return last;
+}
+#define FIRST_TRY_MS 30
+#define LAST_TRY_MS  8000
 
 /* All have met: they write and read. */
 HELPER void use_board(struct subject *const *s, int n)
@@ -516,6 +557,19 @@ HELPER bool name_is_gone(const char *name)
     return false;
 }
 
+HELPER bool name_is_there(const char *name, mode_t *mode)
+{
+    struct stat st = {.st_mode = 0};
+    int fd = shm_open(name, O_RDWR, 0);
+
+    if (fd == -1)
+        return false;
+    fstat(fd, &st);
+    close(fd);
+    *mode = st.st_mode & 0777;
+    return true;
+}
+
 /* A name that the judge removes if it is still there at the end. */
 HELPER const char *board_name(void)
 {
@@ -536,11 +590,16 @@ TEST(board, all_meet_at_one_board)
     const char *name = board_name();
     struct subject *s[3];
     int64_t cells[BOARD_CELLS];
+    mode_t mode = 0;
 
     for (int i = 0; i < 3; i++) {
         s[i] = START_JOIN(name, 3, i, -1, NOTHING);
         if (i < 2)
             expect_waits(s[i], "whoever is here waits until all are");
+        if (i < 2)
+            EXPECT(name_is_there(name, &mode) && mode == 0600,
+                   "a region of that name, of mode 0600",
+                   mode == 0 ? "none" : "mode %04o", mode);
     }
     await(s[0], "joined");
     got_copy(s[0], "at start", cells, sizeof(cells));
@@ -555,6 +614,8 @@ TEST(board, one_process_meets_itself)
 
     use_board(&s, 1);
     expect_nothing_left(s);
+    s = START_JOIN(name, 1, 0, -1, FAIL("posix_fallocate", 1, 2, EINTR));
+    use_board(&s, 1);
 }
 
 TEST(board, the_name_goes_when_all_are_here)
@@ -571,6 +632,32 @@ TEST(board, the_name_goes_when_all_are_here)
                "%s is still there", name);
         use_board(s, 2);
     }
+}
+
+/* One of two who have met removes the name; did the other one as well, it
+ * would be that of the next two. */
+TEST(board, the_name_is_removed_once)
+{
+    const char *name = board_name();
+    struct subject *s[4];
+
+    s[0] = START_JOIN(name, 2, 0, -1, HOLD("shm_unlink", 1, "removing"));
+    expect_waits(s[0], "whoever is here waits until all are");
+    s[1] = START_JOIN(name, 2, 1, -1, NOTHING);
+    await_asleep(s[1]);
+    await_asleep(s[0]);
+    s[2] = START_JOIN(name, 2, 0, -1, NOTHING);
+    await_asleep(s[2]);
+    let_go(s[0], "removing");
+    await_asleep(s[0]);
+    await_asleep(s[2]);
+    s[3] = START_JOIN(name, 2, 1, -1, NOTHING);
+    await_asleep(s[3]);
+    EXPECT(was_told(s[3], "join"), "the next two meet at a new board",
+           "they do not: one of those who had met before has removed the name "
+           "as well, by now that of the next board");
+    use_board(s, 2);
+    use_board(s + 2, 2);
 }
 
 /* The first is stopped on its way; the second comes meanwhile. */
@@ -686,9 +773,8 @@ TEST(board, the_last_to_come_wakes_who_is_about_to_wait)
     const char *name = board_name();
     struct subject *s[2];
 
-    s[0] = START_JOIN(name, 2, 0, -1,
-                      HOLD("pthread_cond_wait", 1, "going to wait"));
-    await(s[0], "going to wait");
+    s[0] = START_JOIN(name, 2, 0, -1, HOLD_WAIT);
+    await_asleep(s[0]);
     s[1] = START_JOIN(name, 2, 1, -1, NOTHING);
     await_asleep(s[1]);
     let_go(s[0], "going to wait");
@@ -712,10 +798,39 @@ TEST(board, join_gives_up_at_the_deadline)
 {
     const char *name = board_name();
     struct subject *s = START_JOIN(name, 2, 0, 40, NOTHING);
+    struct subject *two[2];
 
     finish(s);
     expect_error(s, "join", ETIMEDOUT);
     expect_nothing_left(s);
+    two[0] = START_JOIN(name, 2, 0, -1, NOTHING);
+    expect_waits(two[0], "whoever is here waits until all are");
+    two[1] = START_JOIN(name, 2, 1, 0, NOTHING); /* need not wait */
+    await(two[1], "join");
+    expect_pointer(two[1], "join");
+    use_board(two, 2);
+}
+
+TEST(board, who_comes_at_the_last_moment_is_here)
+{
+    struct subject *nobody = START_JOIN(board_name(), 2, 0, 0, NOTHING);
+
+    finish(nobody);
+    expect_error(nobody, "join", ETIMEDOUT);
+    for (int ms = FIRST_TRY_MS; ms < LAST_TRY_MS; ms *= 4) {
+        const char *name = board_name();
+        struct subject *s[2];
+
+        s[0] = START_JOIN(name, 2, 0, ms, NOTHING);
+        await_still(s[0]);
+        s[1] = START_JOIN(name, 2, 1, -1, HOLD_LOCKED);
+        if (meet_at_the_last_moment(s[0], s[1], "join")) {
+            use_board(s, 2);
+            return;
+        }
+        kill_subject(s[0]);
+        kill_subject(s[1]);
+    }
 }
 
 TEST(board, who_gave_up_does_not_count)
@@ -731,6 +846,19 @@ TEST(board, who_gave_up_does_not_count)
                        "given up is not here");
     s[1] = START_JOIN(name, 2, 1, -1, NOTHING);
     use_board(s, 2);
+
+    struct subject *three[3];
+    mode_t mode;
+    three[0] = START_JOIN(name, 3, 0, -1, NOTHING);
+    expect_waits(three[0], "whoever is here waits until all are");
+    three[1] = START_JOIN(name, 3, 1, 0, NOTHING);
+    finish(three[1]);
+    expect_error(three[1], "join", ETIMEDOUT);
+    EXPECT(name_is_there(name, &mode),
+           "the name stays, for those who may still come", "it is gone");
+    three[1] = START_JOIN(name, 3, 1, -1, NOTHING);
+    three[2] = START_JOIN(name, 3, 2, -1, NOTHING);
+    use_board(three, 3);
 }
 
 TEST(board, a_board_that_is_never_made_is_not_waited_for_for_ever)
@@ -746,9 +874,63 @@ TEST(board, a_board_that_is_never_made_is_not_waited_for_for_ever)
     expect_error(s, "join", ETIMEDOUT);
 }
 
-/* A third process has opened the board, and is stopped, when two complete it.
- * Two of the three meet, whichever; the third waits for a fourth. */
-TEST(board, who_comes_too_late_meets_others)
+/* The first one has the name, and can not make the board: another one waits for
+ * it already, or comes later. */
+TEST(board, a_first_one_that_fails_leaves_the_board_to_others)
+{
+    static const struct {
+        const char *call;
+        int err;
+    } faults[] = {{"posix_fallocate", ENOSPC},
+                  {"mmap", ENOMEM},
+                  {"pthread_mutex_init", ENOMEM},
+                  {"pthread_cond_init", ENOMEM}};
+    const char *call;
+
+    for (size_t i = 0; i < 8; i += under_valgrind() ? 3 : 1) {
+        const char *name = board_name();
+        bool waits = i % 2 == 1;
+        struct subject *s[3];
+
+        call = faults[i / 2].call;
+        s[0] = START_JOIN(
+            name, 2, 0, -1, HOLD_AFTER("shm_open", 1, "made"),
+            FAIL(call, 1, 1, faults[i / 2].err),
+            FAIL(i / 2 == 0 ? "ftruncate" : call, 1, 1, faults[i / 2].err));
+        await_asleep(s[0]);
+        if (waits) {
+            s[1] = START_JOIN(name, 2, 0, -1, NOTHING);
+            await_asleep(s[1]);
+        }
+        let_go(s[0], "made");
+        await_asleep(s[0]);
+        if (waits && was_told(s[1], "join")) { /* it was the first itself */
+            kill_subject(s[0]);
+            kill_subject(s[1]);
+            continue;
+        }
+        finish(s[0]);
+        expect_error(s[0], "join", faults[i / 2].err);
+        expect_nothing_left(s[0]);
+        if (!waits)
+            s[1] = START_JOIN(name, 2, 0, -1, NOTHING);
+        await_asleep(s[1]);
+        freeze(s[1]); /* does it nap still? Then it would keep us awake */
+        s[2] = START_JOIN(name, 2, 1, -1, NOTHING);
+        await_asleep(s[2]);
+        EXPECT(was_told(s[2], "join"),
+               waits ? "who waits for the first one begins anew when that fails"
+                     : "when the first one has failed, one of those who come "
+                       "later is the first",
+               "it is waited for still");
+        thaw(s[1]);
+        use_board(s + 1, 2);
+    }
+}
+
+/* A third process is on its way to the board, and stopped, when two complete
+ * it.  Two of the three meet, whichever; the third waits for a fourth. */
+HELPER void come_too_late(struct give stop)
 {
     const char *name = board_name();
     struct subject *s[4];
@@ -758,14 +940,16 @@ TEST(board, who_comes_too_late_meets_others)
 
     s[0] = START_JOIN(name, 2, 0, -1, NOTHING);
     await_blocked(s[0], "futex");
-    s[1] = START_JOIN(name, 2, 0, -1, HOLD_AFTER("mmap", 1, "opened"));
-    await(s[1], "opened");
+    s[1] = START_JOIN(name, 2, 0, -1, stop);
+    await_asleep(s[1]);
     s[2] = START_JOIN(name, 2, 1, -1, NOTHING);
     await_asleep(s[2]);
-    let_go(s[1], "opened");
+    let_go(s[1], "stopped");
     await_asleep(s[1]);
     await_asleep(s[2]);
     for (int i = 0; i < 3; i++) {
+        if (was_told(s[i], "join"))
+            expect_pointer(s[i], "join");
         if (!was_told(s[i], "join"))
             alone = s[i];
         else if (met++ < 2)
@@ -795,6 +979,37 @@ TEST(board, who_comes_too_late_meets_others)
         let_go(last, "read");
         finish(last);
     }
+}
+
+/* The same, and who comes too late wants to meet another number. */
+HELPER void come_too_late_for_another_number(void)
+{
+    const char *name = board_name();
+    struct subject *two[2];
+    struct subject *late;
+
+    two[0] = START_JOIN(name, 2, 0, -1, NOTHING);
+    await_asleep(two[0]);
+    late = START_JOIN(name, 1, 0, -1, HOLD_AFTER("mmap", 1, "stopped"));
+    await_asleep(late);
+    two[1] = START_JOIN(name, 2, 1, -1, NOTHING);
+    await_asleep(two[1]);
+    if (was_told(two[1], "join")) {
+        let_go(late, "stopped");
+        use_board(&late, 1);
+        use_board(two, 2);
+    } else { /* who opens it keeps others out; so it is in time */
+        kill_subject(late);
+        kill_subject(two[0]);
+        kill_subject(two[1]);
+    }
+}
+
+TEST(board, who_comes_too_late_meets_others)
+{
+    come_too_late(HOLD_AFTER("mmap", 1, "stopped"));
+    come_too_late(HOLD("shm_open", 2, "stopped"));
+    come_too_late_for_another_number();
 }
 
 /* A small case, in every order of its steps: two meet. */
@@ -933,11 +1148,13 @@ HELPER struct ring *new_ring(size_t slots)
     return r;
 }
 
-#define START_PUT(ring_, from_, number_, n_, ms, fault)  \
-    START(put, SHARE("ring", ring_), INT("from", from_), \
-          INT("number", number_), INT("n", n_), INT("deadline", ms), fault)
-#define START_GET(ring_, n_, ms, fault) \
-    START(get, SHARE("ring", ring_), INT("n", n_), INT("deadline", ms), fault)
+#define START_PUT(ring_, from_, number_, n_, ms, ...)                \
+    START(put, SHARE("ring", ring_), INT("from", from_),             \
+          INT("number", number_), INT("n", n_), INT("deadline", ms), \
+          __VA_ARGS__)
+#define START_GET(ring_, n_, ms, ...)                                   \
+    START(get, SHARE("ring", ring_), INT("n", n_), INT("deadline", ms), \
+          __VA_ARGS__)
 
 /* The items got are these of one producer, in order. */
 HELPER void expect_items(struct subject *s, int from, unsigned number,
@@ -1081,10 +1298,9 @@ TEST(ring, put_looks_again_after_each_wait)
 TEST(ring, a_put_wakes_who_is_about_to_wait)
 {
     struct ring *r = new_ring(2);
-    struct subject *c =
-        START_GET(r, 1, -1, HOLD("pthread_cond_wait", 1, "going to wait"));
+    struct subject *c = START_GET(r, 1, -1, HOLD_WAIT);
 
-    await(c, "going to wait");
+    await_asleep(c);
     struct subject *p = START_PUT(r, 1, 7, 1, -1, NOTHING);
     await_asleep(p);
     let_go(c, "going to wait");
@@ -1098,9 +1314,8 @@ TEST(ring, a_get_wakes_who_is_about_to_wait)
     struct ring *r = new_ring(1);
 
     put_now(r, 1, 1);
-    struct subject *p = START_PUT(
-        r, 1, 2, 1, -1, HOLD("pthread_cond_wait", 1, "going to wait"));
-    await(p, "going to wait");
+    struct subject *p = START_PUT(r, 1, 2, 1, -1, HOLD_WAIT);
+    await_asleep(p);
     struct subject *c = START_GET(r, 1, -1, NOTHING);
     await_asleep(c);
     let_go(p, "going to wait");
@@ -1172,6 +1387,38 @@ TEST(ring, put_and_get_give_up_at_the_deadline)
     struct subject *s = START_GET(r, 1, 0, NOTHING);
     finish(s);
     expect_error(s, "get 1", ETIMEDOUT);
+}
+
+TEST(ring, what_comes_at_the_last_moment_is_had)
+{
+    bool last = false;
+
+    for (int ms = FIRST_TRY_MS; ms < LAST_TRY_MS && !last; ms *= 4) {
+        struct ring *r = new_ring(1);
+        struct subject *c = START_GET(r, 1, ms, NOTHING);
+
+        await_still(c);
+        struct subject *p = START_PUT(r, 1, 7, 1, -1, HOLD_LOCKED);
+        last = meet_at_the_last_moment(c, p, "get 1");
+        finish(p);
+        finish(c);
+        if (last)
+            expect_return(c, "get 1", 0);
+    }
+    last = false;
+    for (int ms = FIRST_TRY_MS; ms < LAST_TRY_MS && !last; ms *= 4) {
+        struct ring *r = new_ring(1);
+
+        put_now(r, 1, 1);
+        struct subject *p = START_PUT(r, 1, 2, 1, ms, NOTHING);
+        await_still(p);
+        struct subject *c = START_GET(r, 1, -1, HOLD_LOCKED);
+        last = meet_at_the_last_moment(p, c, "put 1");
+        finish(c);
+        finish(p);
+        if (last)
+            expect_return(p, "put 1", 0);
+    }
 }
 
 TEST(ring, a_deadline_far_off_is_waited_for)
@@ -1300,16 +1547,37 @@ TEST(ring, close_wakes_every_producer)
 TEST(ring, close_wakes_who_is_about_to_wait)
 {
     struct ring *r = new_ring(1);
-    struct subject *c =
-        START_GET(r, 1, -1, HOLD("pthread_cond_wait", 1, "going to wait"));
+    struct subject *c = START_GET(r, 1, -1, HOLD_WAIT);
 
-    await(c, "going to wait");
+    await_asleep(c);
     struct subject *s = START(close_ring, SHARE("ring", r));
     await_asleep(s);
     let_go(c, "going to wait");
     finish(c);
     finish(s);
     expect_error(c, "get 1", EPIPE);
+}
+
+#define NO_MUTEX                               \
+    FAIL("pthread_mutex_lock", 1, 1, EDEADLK), \
+        FAIL("pthread_mutex_trylock", 1, 1, EDEADLK)
+
+TEST(ring, a_ring_lock_that_can_not_be_had_is_an_error)
+{
+    struct ring *r = new_ring(3);
+    struct subject *s;
+
+    put_now(r, 7, 1);
+    s = START_PUT(r, 1, 8, 1, 0, NO_MUTEX);
+    finish(s);
+    expect_error(s, "put 1", EDEADLK);
+    s = START_GET(r, 1, 0, NO_MUTEX);
+    finish(s);
+    expect_error(s, "get 1", EDEADLK);
+    get_now(r, 7, 1);
+    s = START(close_ring, SHARE("ring", r), NO_MUTEX);
+    finish(s);
+    expect_error(s, "close", EDEADLK);
 }
 
 /* Small cases, in every order of their steps. */
@@ -1572,11 +1840,15 @@ HELPER struct shared_table *new_table(void)
     return t;
 }
 
+/* With more gives, as START_JOIN. */
+#define START_VISIT(t_, write_, stay_, value_, ...)                            \
+    START(visit, SHARE("table", t_), INT("write", write_), INT("stay", stay_), \
+          INT("value", value_), INT("ret", 0), __VA_ARGS__)
+
 HELPER struct subject *start_visit(struct shared_table *t, bool write,
                                    bool stay, int value)
 {
-    return START(visit, SHARE("table", t), INT("write", write),
-                 INT("stay", stay), INT("value", value), INT("ret", 0));
+    return START_VISIT(t, write, stay, value, NOTHING);
 }
 
 TEST(table, what_is_written_can_be_read)
@@ -1636,14 +1908,16 @@ TEST(table, readers_read_together)
     }
 }
 
-/* The second comes while the first is inside, and must stay outside. */
+/* The second comes while the first is inside, and must stay outside, also when
+ * its wait ends without a signal. */
 HELPER void one_after_the_other(bool first_writes, bool second_writes)
 {
     struct shared_table *t = new_table();
     struct subject *first = start_visit(t, first_writes, true, 11);
 
     await(first, "inside");
-    struct subject *second = start_visit(t, second_writes, true, 12);
+    struct subject *second =
+        START_VISIT(t, second_writes, true, 12, SPURIOUS(1, 3));
     await_asleep(second);
     EXPECT(!was_told(second, "inside"),
            "nobody beside a writer, and no writer beside anybody",
@@ -1671,9 +1945,35 @@ TEST(table, a_reader_waits_for_the_writer)
     one_after_the_other(true, false);
 }
 
+/* Two wait for a reader, and are woken together. */
+HELPER void one_of_two_writers_is_next(void)
+{
+    struct shared_table *t = new_table();
+    struct subject *r = start_visit(t, false, true, 0);
+    struct subject *w[2];
+
+    await(r, "inside");
+    for (int i = 0; i < 2; i++) {
+        w[i] = start_visit(t, true, true, 13);
+        await_blocked(w[i], "futex");
+    }
+    let_go(r, "leave");
+    finish(r);
+    for (int i = 0; i < 2; i++)
+        await_asleep(w[i]);
+    EXPECT(!was_told(w[0], "inside") || !was_told(w[1], "inside"),
+           "of two writers who wait for a reader, one is next",
+           "both are in their bodies at once");
+    for (int i = 0; i < 2; i++)
+        let_go(w[i], "leave");
+    for (int i = 0; i < 2; i++)
+        finish(w[i]);
+}
+
 TEST(table, writers_write_one_at_a_time)
 {
     one_after_the_other(true, true);
+    one_of_two_writers_is_next();
 
     struct shared_table *t = new_table();
     struct overlap *o = new_shared(sizeof(*o));
@@ -1719,7 +2019,7 @@ TEST(table, new_readers_do_not_keep_a_writer_out)
     await(first, "inside");
     struct subject *w = start_visit(t, true, false, 9);
     await_blocked(w, "futex");
-    struct subject *late = start_visit(t, false, true, 0);
+    struct subject *late = START_VISIT(t, false, true, 0, SPURIOUS(1, 3));
     await_asleep(late);
     EXPECT(!was_told(late, "inside"),
            "a reader that comes while a writer waits lets it go first",
@@ -1753,6 +2053,30 @@ TEST(table, all_who_waited_for_the_writer_come_in)
         finish(r[i]);
     }
     finish(w);
+}
+
+/* Of either way of making a table. */
+#define NO_TABLE_LOCK                                    \
+    FAIL("pthread_rwlock_rdlock", 1, 1, EDEADLK),        \
+        FAIL("pthread_rwlock_tryrdlock", 1, 1, EDEADLK), \
+        FAIL("pthread_rwlock_wrlock", 1, 1, EDEADLK),    \
+        FAIL("pthread_rwlock_trywrlock", 1, 1, EDEADLK), NO_MUTEX
+
+TEST(table, a_table_lock_that_can_not_be_had_is_an_error)
+{
+    struct shared_table *t = new_table();
+    struct subject *s = START_VISIT(t, false, false, 0, NO_TABLE_LOCK);
+
+    finish(s);
+    expect_error(s, "read", EDEADLK);
+    EXPECT(!was_told(s, "first"), "a body that was not run", "it was run");
+    s = START_VISIT(t, true, false, 5, NO_TABLE_LOCK);
+    finish(s);
+    expect_error(s, "write", EDEADLK);
+    EXPECT(t->cells[0] == 0, "a body that was not run", "it was run");
+    s = start_visit(t, true, false, 6);
+    finish(s);
+    expect_return(s, "write", 0);
 }
 
 TEST(table, table_init_tells_why_it_failed)
@@ -1819,6 +2143,15 @@ SCENARIO(a_reader_and_two_writers)
                              .check = tell_table});
 }
 
+/* When one reader leaves, who waits is a writer and, behind it, a reader. */
+SCENARIO(two_readers_and_a_writer)
+{
+    run_schedules(
+        &(struct small_case){.prepare = prepare_table,
+                             .roles = {read_table, read_table, write_table},
+                             .check = tell_table});
+}
+
 HELPER void read_again_and_again(void)
 {
     for (int i = 0; i < 3; i++)
@@ -1857,6 +2190,12 @@ TEST(table, visits_in_every_order_of_steps)
 
     explore(s,
             &(struct exploration){.preemptions = 1, .check = table_is_whole});
+    finish(s);
+    s = START(two_readers_and_a_writer,
+              SHARE("table", new_shared(sizeof(struct shared_table))));
+    explore(s, &(struct exploration){.preemptions = 1,
+                                     .newest_first = true,
+                                     .check = one_has_written});
     finish(s);
     s = START(a_reader_that_comes_again,
               SHARE("table", new_shared(sizeof(struct shared_table))));

@@ -172,11 +172,17 @@ static struct board *map_board(int fd)
 /* For the first: gives the region its size and initialises what is in it. */
 static struct board *make_board(int fd, int nprocs)
 {
-    int err = posix_fallocate(fd, 0, sizeof(struct board));
-    struct board *b = err == 0 ? map_board(fd) : NULL;
+    struct board *b;
+    int err;
 
-    if (err != 0)
+    do
+        err = posix_fallocate(fd, 0, sizeof(*b));
+    while (err == EINTR);
+    if (err != 0) {
         errno = err;
+        return NULL;
+    }
+    b = map_board(fd);
     if (b == NULL)
         return NULL;
     b->nprocs = (uint32_t)nprocs;
@@ -190,16 +196,19 @@ static struct board *make_board(int fd, int nprocs)
 }
 
 /* For the others: waits until there is something to map, and until it is
- * ready. */
+ * ready.  ENOENT: its name is gone and it is not ready, so never will be. */
 static struct board *await_board(int fd, int deadline_ms,
                                  const struct timespec *until)
 {
     struct board *b = NULL;
     struct stat st;
+    int err;
 
     for (;;) {
-        if (b == NULL && fstat(fd, &st) == -1)
-            return NULL;
+        if (fstat(fd, &st) == -1) {
+            err = errno;
+            break;
+        }
         if (b == NULL && st.st_size >= (off_t)sizeof(*b)) {
             b = map_board(fd);
             if (b == NULL)
@@ -208,35 +217,38 @@ static struct board *await_board(int fd, int deadline_ms,
         if (b != NULL &&
             atomic_load_explicit(&b->ready, memory_order_acquire) != 0)
             return b;
-        if (deadline_ms != -1 && has_passed(until))
+        if (st.st_nlink == 0) {
+            err = ENOENT;
             break;
+        }
+        if (deadline_ms != -1 && has_passed(until)) {
+            err = ETIMEDOUT;
+            break;
+        }
         nap();
     }
     if (b != NULL)
         munmap(b, sizeof(*b));
-    errno = ETIMEDOUT;
+    errno = err;
     return NULL;
 }
 
-/* Makes the board or finds it. */
+/* Makes the board or finds it.  ENOENT: it was there and is gone again. */
 static struct board *open_board(const char *name, int nprocs, int deadline_ms,
                                 const struct timespec *until)
 {
     struct board *b;
-    int fd;
+    int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
 
-    do {
-        fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
-        if (fd != -1) {
-            b = make_board(fd, nprocs);
-            if (b == NULL)
-                shm_unlink(name);
-            close(fd);
-            return b;
-        }
-        if (errno == EEXIST)
-            fd = shm_open(name, O_RDWR, 0);
-    } while (fd == -1 && errno == ENOENT); /* gone again: they have met */
+    if (fd != -1) {
+        b = make_board(fd, nprocs);
+        if (b == NULL)
+            shm_unlink(name); /* errno stays that of the failure */
+        close(fd);
+        return b;
+    }
+    if (errno == EEXIST)
+        fd = shm_open(name, O_RDWR, 0);
     if (fd == -1)
         return NULL;
     b = await_board(fd, deadline_ms, until);
@@ -249,11 +261,12 @@ static struct board *open_board(const char *name, int nprocs, int deadline_ms,
 static int meet(struct board *b, const char *name, int nprocs, int deadline_ms,
                 const struct timespec *until)
 {
-    int err = 0;
+    int err = pthread_mutex_lock(&b->lock);
 
-    pthread_mutex_lock(&b->lock);
-    if (b->nprocs != (uint32_t)nprocs || b->joined == b->nprocs) {
-        err = b->nprocs != (uint32_t)nprocs ? EINVAL : EAGAIN;
+    if (err != 0)
+        return err;
+    if (b->joined == b->nprocs || b->nprocs != (uint32_t)nprocs) {
+        err = b->joined == b->nprocs ? EAGAIN : EINVAL;
         pthread_mutex_unlock(&b->lock);
         return err;
     }
@@ -286,6 +299,8 @@ struct board *board_join(const char *name, int nprocs, int deadline_ms)
     for (;;) {
         struct board *b = open_board(name, nprocs, deadline_ms, &until);
 
+        if (b == NULL && errno == ENOENT)
+            continue;
         if (b == NULL)
             return NULL;
 
@@ -341,11 +356,13 @@ int ring_put(struct ring *r, const struct item *it, int deadline_ms)
 {
     // BEGIN SOLUTION
     struct timespec until = time_in(deadline_ms);
-    int err = 0;
+    int err;
 
     if (deadline_ms < -1)
         return set_errno(EINVAL);
-    pthread_mutex_lock(&r->lock);
+    err = pthread_mutex_lock(&r->lock);
+    if (err != 0)
+        return set_errno(err);
     while (r->count == r->slots && !r->closed && err == 0)
         err = wait_until(&r->not_full, &r->lock, deadline_ms, &until);
     if (r->closed) {
@@ -373,11 +390,13 @@ int ring_get(struct ring *r, struct item *it, int deadline_ms)
 {
     // BEGIN SOLUTION
     struct timespec until = time_in(deadline_ms);
-    int err = 0;
+    int err;
 
     if (deadline_ms < -1)
         return set_errno(EINVAL);
-    pthread_mutex_lock(&r->lock);
+    err = pthread_mutex_lock(&r->lock);
+    if (err != 0)
+        return set_errno(err);
     while (r->count == 0 && !r->closed && err == 0)
         err = wait_until(&r->not_empty, &r->lock, deadline_ms, &until);
     if (r->count > 0) {
@@ -405,7 +424,10 @@ int ring_get(struct ring *r, struct item *it, int deadline_ms)
 int ring_close(struct ring *r)
 {
     // BEGIN SOLUTION
-    pthread_mutex_lock(&r->lock);
+    int err = pthread_mutex_lock(&r->lock);
+
+    if (err != 0)
+        return set_errno(err);
     r->closed = 1;
     pthread_cond_broadcast(&r->not_empty);
     pthread_cond_broadcast(&r->not_full);

@@ -197,12 +197,14 @@ static struct board *open_board(const char *name, int nprocs, int deadline_ms,
 static int meet(struct board *b, const char *name, int nprocs, int deadline_ms,
                 const struct timespec *until)
 {
-    int err = 0;
+    int err = pthread_mutex_lock(&b->lock);
 
-    if (pthread_mutex_lock(&b->lock) == EOWNERDEAD)
-        pthread_mutex_consistent(&b->lock);
-    if (b->nprocs != (uint32_t)nprocs || b->joined == b->nprocs) {
-        err = b->nprocs != (uint32_t)nprocs ? EINVAL : EAGAIN;
+    if (err == EOWNERDEAD)
+        err = pthread_mutex_consistent(&b->lock);
+    if (err != 0)
+        return err;
+    if (b->joined == b->nprocs || b->nprocs != (uint32_t)nprocs) {
+        err = b->joined == b->nprocs ? EAGAIN : EINVAL;
         pthread_mutex_unlock(&b->lock);
         return err;
     }
@@ -267,11 +269,13 @@ int ring_init(struct ring *r, size_t slots)
 int ring_put(struct ring *r, const struct item *it, int deadline_ms)
 {
     struct timespec until = time_in(deadline_ms);
-    int err = 0;
+    int err;
 
     if (deadline_ms < -1)
         return set_errno(EINVAL);
-    pthread_mutex_lock(&r->lock);
+    err = pthread_mutex_lock(&r->lock);
+    if (err != 0)
+        return set_errno(err);
     while (r->count == r->slots && !r->closed && err == 0)
         err = wait_until(&r->not_full, &r->lock, deadline_ms, &until);
     if (r->closed) {
@@ -289,11 +293,13 @@ int ring_put(struct ring *r, const struct item *it, int deadline_ms)
 int ring_get(struct ring *r, struct item *it, int deadline_ms)
 {
     struct timespec until = time_in(deadline_ms);
-    int err = 0;
+    int err;
 
     if (deadline_ms < -1)
         return set_errno(EINVAL);
-    pthread_mutex_lock(&r->lock);
+    err = pthread_mutex_lock(&r->lock);
+    if (err != 0)
+        return set_errno(err);
     while (r->count == 0 && !r->closed && err == 0)
         err = wait_until(&r->not_empty, &r->lock, deadline_ms, &until);
     if (r->count > 0) {
@@ -311,7 +317,10 @@ int ring_get(struct ring *r, struct item *it, int deadline_ms)
 
 int ring_close(struct ring *r)
 {
-    pthread_mutex_lock(&r->lock);
+    int err = pthread_mutex_lock(&r->lock);
+
+    if (err != 0)
+        return set_errno(err);
     r->closed = 1;
     pthread_cond_broadcast(&r->not_empty);
     pthread_cond_broadcast(&r->not_full);
