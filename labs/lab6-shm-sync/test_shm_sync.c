@@ -874,29 +874,27 @@ TEST(board, a_board_that_is_never_made_is_not_waited_for_for_ever)
     expect_error(s, "join", ETIMEDOUT);
 }
 
-/* The first one has the name, and can not make the board: another one waits for
- * it already, or comes later. */
+/* The first one has the name, and can not make the board, or not lock it: another
+ * one waits for it already, or comes later. */
 TEST(board, a_first_one_that_fails_leaves_the_board_to_others)
 {
     static const struct {
-        const char *call;
+        const char *call, *or_else;
         int err;
-    } faults[] = {{"posix_fallocate", ENOSPC},
-                  {"mmap", ENOMEM},
-                  {"pthread_mutex_init", ENOMEM},
-                  {"pthread_cond_init", ENOMEM}};
-    const char *call;
+    } faults[] = {{"posix_fallocate", "ftruncate", ENOSPC},
+                  {"mmap", "mmap", ENOMEM},
+                  {"pthread_mutex_init", "pthread_mutex_init", ENOMEM},
+                  {"pthread_cond_init", "pthread_cond_init", ENOMEM},
+                  {"pthread_mutex_lock", "pthread_mutex_trylock", EDEADLK}};
 
-    for (size_t i = 0; i < 8; i += under_valgrind() ? 3 : 1) {
+    for (size_t i = 0; i < 10; i += under_valgrind() ? 3 : 1) {
         const char *name = board_name();
         bool waits = i % 2 == 1;
         struct subject *s[3];
 
-        call = faults[i / 2].call;
-        s[0] = START_JOIN(
-            name, 2, 0, -1, HOLD_AFTER("shm_open", 1, "made"),
-            FAIL(call, 1, 1, faults[i / 2].err),
-            FAIL(i / 2 == 0 ? "ftruncate" : call, 1, 1, faults[i / 2].err));
+        s[0] = START_JOIN(name, 2, 0, -1, HOLD_AFTER("shm_open", 1, "made"),
+                          FAIL(faults[i / 2].call, 1, 1, faults[i / 2].err),
+                          FAIL(faults[i / 2].or_else, 1, 1, faults[i / 2].err));
         await_asleep(s[0]);
         if (waits) {
             s[1] = START_JOIN(name, 2, 0, -1, NOTHING);
