@@ -35,7 +35,7 @@
  *  - deadline_ms is a time-out counted from the call; it is measured on
  *    CLOCK_MONOTONIC, so that nobody who sets the clock lengthens or shortens
  *    it.  0: don't wait.  -1: wait for ever.  Below -1: EINVAL.  When it has
- *    passed: ETIMEDOUT, unless a last look finds what was waited for.  (The wait
+ *    passed: ETIMEDOUT, unless a last look finds what was waited for.  (A wait
  *    for a mutex need not end by it, since nobody holds one for long.)
  *  - Who waits sleeps until it is woken.  (Only where there is nobody yet who
  *    could wake it, before a board is ready, may a process look again after a

@@ -874,8 +874,8 @@ TEST(board, a_board_that_is_never_made_is_not_waited_for_for_ever)
     expect_error(s, "join", ETIMEDOUT);
 }
 
-/* The first one has the name, and can not make the board, or not lock it: another
- * one waits for it already, or comes later. */
+/* The first one has the name, and can not make the board, or not lock it;
+ * another one waits for it already, or comes later. */
 TEST(board, a_first_one_that_fails_leaves_the_board_to_others)
 {
     static const struct {
