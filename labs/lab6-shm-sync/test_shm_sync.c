@@ -467,11 +467,12 @@ TEST(account, a_death_at_every_step_of_every_order)
 
 SCENARIO(join)
 {
-    umask(0); /* so that the mode is the one that was asked for */
+    mode_t before = umask(0); /* the mode is the one that was asked for */
     struct board *b =
         CALL_PTR("join", board_join(given_str("name"), (int)given_int("nprocs"),
                                     (int)given_int("deadline")));
 
+    umask(before);
     if (b == NULL)
         return;
     tell_bytes("at start", b->cells, sizeof(b->cells));
