@@ -65,7 +65,8 @@
  * programs that name the same file and project get the same key.
  *
  * path     an existing file; only its device and inode count, not its
- *          contents and not which of its names is used
+ *          contents and not which of its names is used (a symbolic link
+ *          stands for its target)
  * project  only the low 8 bits count, and they must not all be 0
  * key      where the key goes; on failure *key stays as it was
  *
@@ -84,7 +85,8 @@ int seg_key(const char *path, int project, key_t *key);
 /*
  * Makes a new segment: exactly this many bytes by the kernel's account, all
  * 0, attached by nobody, readable and writable by its owner and by no other
- * user (mode 0600).
+ * user (mode 0600).  Further flags of shmget(2) are yours to choose, as long
+ * as all this holds.
  *
  * key         a key that no segment has, or IPC_PRIVATE for a segment without
  *             a key (others then need its id)
@@ -103,9 +105,11 @@ int seg_key(const char *path, int project, key_t *key);
 int seg_create(key_t key, size_t size_bytes);
 
 /*
- * Finds the segment that has this key.  Never makes one, whatever the key.
+ * Finds the segment that has this key, also one that the caller may read and
+ * not write.  Never makes one, not for a moment, whatever the key.
  *
- * key             a key; IPC_PRIVATE names no segment and can't be found
+ * key             any key, as -1; IPC_PRIVATE alone names no segment and can't
+ *                 be found
  * min_size_bytes  the least size that will do; 0: any
  *
  * Returns its id, the same that seg_create() returned.
@@ -123,9 +127,9 @@ int seg_open(key_t key, size_t min_size_bytes);
  * Maps a segment into the calling process, where the kernel finds room.
  * Each call makes another mapping with an address of its own.
  *
- * id         a segment's id
- * read_only  true: loads work and a store ends the process with SIGSEGV;
- *            false: both work
+ * id         a segment's id; one that is marked can still be attached by it
+ * read_only  true: loads work and a store ends the process with SIGSEGV, and
+ *            permission to read will do; false: both work, or it fails
  *
  * Returns the address of the first byte, aligned to a page.  The caller gives
  * the mapping back with seg_detach().
@@ -143,7 +147,7 @@ void *seg_attach(int id, bool read_only);
  * of it.
  *
  * addr  what seg_attach() returned; any other address is refused, one inside
- *       a mapping too
+ *       a mapping too, and NULL
  *
  * Returns 0, or -1 with errno:
  *   EINVAL  no segment is attached at exactly that address
@@ -156,9 +160,10 @@ int seg_detach(const void *addr);
  * Destroys a segment.  If nobody is attached, it is gone at once.  Otherwise
  * it is marked: it can't be found by its key any more (the key is free for a
  * new segment), those who are attached go on using it, and the kernel frees
- * it when the last of them detaches or ends.  Does not wait for that.
+ * it when the last of them detaches or ends.  Does not wait for that.  To
+ * destroy a marked segment once more changes nothing and is a success.
  *
- * id  a segment's id
+ * id  a segment's id; no permission to read or write it is needed
  *
  * Returns 0, or -1 with errno:
  *   EINVAL, EIDRM  no segment has that id
@@ -242,8 +247,9 @@ int dict_init(void *seg, size_t size_bytes);
  * replaced.
  *
  * seg    a dictionary, at whatever address this process maps it
- * key    at least 1 byte long; keys are equal when every byte is
- * value  may be empty
+ * key    at least 1 byte long, of any bytes; keys are equal when every byte
+ *        is
+ * value  may be empty, which is not the same as none
  *        (neither lies in the dictionary itself)
  *
  * Returns 0.  Pointers that dict_get() returned earlier are no longer valid.
@@ -283,10 +289,11 @@ const char *dict_get(const void *seg, const char *key);
  * out  room for cap segments; may be NULL if cap is 0
  * cap  how many of them to write at most
  *
- * Returns how many segments there are, which may be more than cap: the first
- * cap of them are in out, and the rest of out is left as it was.
- * Returns -1 with errno as the system gave it; what is in out is then
- * undefined.
+ * Returns how many segments there are, which may be more than cap: some cap of
+ * them, each once, are in out.  The rest of out is left as it was.
+ * Returns -1 with errno as the system gave it, also when it can't look at one
+ * segment for any other reason than that there is none (any more); what is in
+ * out is then undefined.
  *
  * See shmctl(2): SHM_INFO, SHM_STAT, SHM_STAT_ANY; or proc(5),
  * /proc/sysvipc/shm.
@@ -295,14 +302,15 @@ ssize_t seg_list(struct seg_info *out, size_t cap);
 
 /*
  * Destroys the orphans of one user: segments with this owner that nobody
- * is attached to.  Touches no other segment.  One that is gone in the
- * meantime, or that the caller may not destroy, is passed over.
+ * is attached to, whoever made them and whether that process still runs.
+ * Touches no other segment.  One that is gone in the meantime, or that the
+ * caller may not destroy, is passed over.
  *
- * owner  the user's id
+ * owner  the user's id; need not be the caller's own
  *
  * Returns how many segments it destroyed, 0 if none.
  * Returns -1 with errno as the system gave it when the segments can't be
- * listed.
+ * listed (as seg_list); those that it has destroyed before then stay so.
  */
 int seg_reap(uid_t owner);
 

@@ -10,9 +10,11 @@
 #include "kit.h"
 #include "sysv_shm.h"
 
+#include <sched.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
+#include <sys/wait.h>
 
 /* ------------------------------------------------------------------------
  * The judge's eyes
@@ -183,6 +185,43 @@ HELPER void put_bytes(int id, const void *data, size_t size_bytes)
     shmdt(addr);
 }
 
+HELPER void set_mode(int id, mode_t mode)
+{
+    struct shmid_ds ds;
+
+    REQUIRE(shmctl(id, IPC_STAT, &ds) == 0);
+    ds.shm_perm.mode = mode;
+    REQUIRE(shmctl(id, IPC_SET, &ds) == 0);
+}
+
+/* Gives a segment to a user who has no other, and returns who that is: still
+ * this one where the system knows no other user.  Its creator may do with it
+ * what its owner may. */
+HELPER uid_t give_away(int id)
+{
+    uid_t other = a_uid_without_segments();
+    struct shmid_ds ds;
+
+    REQUIRE(shmctl(id, IPC_STAT, &ds) == 0);
+    ds.shm_perm.uid = other;
+    return shmctl(id, IPC_SET, &ds) == 0 ? other : geteuid();
+}
+
+/* The kernel lets root do what a segment's mode forbids.  These do not, so that
+ * a test says the same to everybody: nobody may read, or open or attach to
+ * write. */
+#define NOTHING_READABLE                                 \
+    FAIL_WHEN("shmctl", 1, SHM_STAT, 1, 100000, EACCES), \
+        FAIL_WHEN("shmctl", 1, IPC_STAT, 1, 100000, EACCES)
+#define NOT_OPENED_TO_WRITE                           \
+    FAIL_WHEN("shmget", 2, 0200, 1, 100, EACCES),     \
+        FAIL_WHEN("shmget", 2, 0600, 1, 100, EACCES), \
+        FAIL_WHEN("shmget", 2, 0640, 1, 100, EACCES), \
+        FAIL_WHEN("shmget", 2, 0644, 1, 100, EACCES), \
+        FAIL_WHEN("shmget", 2, 0660, 1, 100, EACCES), \
+        FAIL_WHEN("shmget", 2, 0666, 1, 100, EACCES)
+#define NOT_ATTACHED_TO_WRITE FAIL_WHEN("shmat", 2, 0, 1, 100, EACCES)
+
 /* The id of a segment that is gone. */
 HELPER int dead_segment(void)
 {
@@ -307,19 +346,28 @@ SCENARIO(make_key)
 
 TEST(key, key_is_the_one_that_ftok_makes)
 {
-    const char *path = new_dir(); /* a directory is a file too */
+    const char *dir = new_dir(); /* a directory is a file too */
     int project = 1 + (int)random_below(100);
+    const int projects[] = {project, project + 100, project + 0x7f00,
+                            project - 0x7f00};
+    char link[256];
 
-    for (int last = project + 100; project <= last; project += 100) {
-        struct subject *s = START(make_key, STR("path", path),
-                                  INT("project", project), INT("before", 0));
+    snprintf(link, sizeof(link), "%s/link", dir);
+    REQUIRE(symlink(dir, link) == 0);
+    judges_name('f', link);
+    for (size_t i = 0; i < 2 * sizeof(projects) / sizeof(projects[0]); i++) {
+        const char *path = i % 2 == 0 ? dir : link;
+        struct subject *s =
+            START(make_key, STR("path", path), INT("project", projects[i / 2]),
+                  INT("before", 0));
         finish(s);
         expect_return(s, "seg_key", 0);
         int key = (int)got_int(s, "key");
-        int right = (int)ftok(path, project);
+        int right = (int)ftok(path, projects[i / 2]);
         EXPECT(key == right, "the key that ftok(path, project) makes",
-               "key is 0x%08x, ftok says 0x%08x", (unsigned)key,
-               (unsigned)right);
+               "key is 0x%08x, ftok says 0x%08x%s", (unsigned)key,
+               (unsigned)right,
+               path == dir ? "" : " (path is a symbolic link)");
     }
 }
 
@@ -334,6 +382,11 @@ TEST(key, missing_file_is_an_error_and_not_a_key)
     expect_error(s, "seg_key", ENOENT);
     EXPECT(got_int(s, "key") == 4711, "key stays as it was on failure",
            "key was 4711 and is now %lld", got_int(s, "key"));
+    snprintf(path, sizeof(path), "%s/below-a-file", new_file("x", 1));
+    s = START(make_key, STR("path", path), INT("project", 'L'),
+              INT("before", 4711));
+    finish(s);
+    expect_error(s, "seg_key", ENOTDIR);
 }
 
 #define PROJECTS 4 /* whose low 8 bits are 0 */
@@ -382,9 +435,8 @@ SCENARIO(create)
     wait_for("go");
 }
 
-TEST(create, create_gives_a_zero_filled_segment_of_that_size)
+HELPER void create_one(key_t key)
 {
-    key_t key = new_key();
     unsigned long size = 5000 + random_below(1000);
     struct row r;
     struct subject *s = START(create, INT("key", key), INT("size", size));
@@ -402,6 +454,12 @@ TEST(create, create_gives_a_zero_filled_segment_of_that_size)
     shmdt(p);
     let_go(s, "go");
     finish(s);
+}
+
+TEST(create, create_gives_a_zero_filled_segment_of_that_size)
+{
+    create_one(new_key());
+    create_one(IPC_PRIVATE);
 }
 
 TEST(create, created_segment_is_its_owners_alone)
@@ -446,7 +504,7 @@ TEST(create, create_refuses_size_0)
     finish(s);
 }
 
-TEST(create, create_refuses_a_key_that_is_taken)
+HELPER void create_with_a_taken_key(size_t size)
 {
     unsigned char bytes[4000];
     key_t key = new_key();
@@ -454,8 +512,7 @@ TEST(create, create_refuses_a_key_that_is_taken)
 
     fill_random(bytes, sizeof(bytes));
     put_bytes(id, bytes, sizeof(bytes));
-    struct subject *s =
-        START(create, INT("key", key), INT("size", sizeof(bytes)));
+    struct subject *s = START(create, INT("key", key), INT("size", size));
     await(s, "id");
     expect_error(s, "id", EEXIST);
     EXPECT(segment_exists(id), "the other segment is left alone",
@@ -468,17 +525,67 @@ TEST(create, create_refuses_a_key_that_is_taken)
     finish(s);
 }
 
-TEST(create, create_passes_on_why_the_kernel_refused)
+/* Another process takes the key before the first or the second shmget. */
+HELPER void create_with_a_key_that_is_taken_meanwhile(unsigned nth)
 {
     key_t key = new_key();
     struct subject *s = START(create, INT("key", key), INT("size", 100),
-                              FAIL("shmget", 1, 100, ENOSPC));
+                              HOLD("shmget", nth, "held"));
+
+    await_asleep(s);
+    if (was_told(s, "held")) {
+        int id = shmget(key, 100, IPC_CREAT | IPC_EXCL | 0600);
+        if (id != -1)
+            judges_object('m', id);
+        let_go(s, "held");
+        await(s, "id");
+        EXPECT(id == -1 || got_int(s, "id") == -1,
+               "EEXIST, also when the key is taken a moment before shmget",
+               "another process made segment %d with that key before shmget "
+               "call %u of seg_create, which returned %lld",
+               id, nth, got_int(s, "id"));
+        if (id != -1)
+            expect_error(s, "id", EEXIST);
+    }
+    await(s, "id");
+    if (got_int(s, "id") >= 0)
+        judges_object('m', (int)got_int(s, "id"));
+    let_go(s, "go");
+    finish(s);
+}
+
+TEST(create, create_refuses_a_key_that_is_taken)
+{
+    create_with_a_taken_key(4000);
+    create_with_a_taken_key(100);
+    create_with_a_taken_key(8000);
+    create_with_a_key_that_is_taken_meanwhile(1);
+    create_with_a_key_that_is_taken_meanwhile(2);
+}
+
+/* The kernel refuses: also a size that no int and no unsigned can hold. */
+HELPER void create_refused(size_t size, int err)
+{
+    struct subject *s = START(create, INT("key", new_key()), INT("size", size),
+                              FAIL("shmget", 1, 100, err));
 
     await(s, "id");
-    expect_error(s, "id", ENOSPC);
+    expect_error(s, "id", err);
+    expect_called(s, "shmget");
+    long long asked =
+        call_argument(s, "shmget", calls_made(s, "shmget") - 1, 1);
+    EXPECT((size_t)asked == size, "shmget is asked for size_bytes",
+           "seg_create(key, %zu) asked shmget for %lld bytes", size, asked);
     let_go(s, "go");
     finish(s);
     expect_nothing_left(s);
+}
+
+TEST(create, create_passes_on_why_the_kernel_refused)
+{
+    create_refused(100, ENOSPC);
+    create_refused(100, ENOMEM);
+    create_refused(((size_t)1 << 32) + 100, EINVAL);
 }
 
 /* ------------------------------------------------------------------------
@@ -501,6 +608,45 @@ TEST(open, open_finds_the_segment_of_another_process)
 
     finish(s);
     expect_return(s, "id", id);
+    /* One that may be read and not written. */
+    set_mode(id, 0400);
+    s = START(open_it, INT("key", key), INT("size", 4000), NOT_OPENED_TO_WRITE);
+    finish(s);
+    expect_return(s, "id", id);
+    /* Any key but IPC_PRIVATE: the kernel is asked. */
+    s = START(open_it, INT("key", -1), INT("size", 4000),
+              FAIL("shmget", 1, 100, EACCES));
+    finish(s);
+    expect_error(s, "id", EACCES);
+}
+
+/*
+ * In a table of segments that was never used, the first one has the id 0.  A
+ * child moves into a namespace with such a table, if the system lets it.
+ */
+SCENARIO(id_0)
+{
+    key_t key = (key_t)given_int("key");
+    pid_t child = fork();
+
+    if (child == 0) {
+        if (unshare(CLONE_NEWUSER | CLONE_NEWIPC) == 0 &&
+            shmget(key, 100, IPC_CREAT | IPC_EXCL | 0600) == 0) {
+            reached("id 0");
+            CALL("id", seg_open(key, 100));
+        }
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+}
+
+TEST(open, open_finds_the_segment_whose_id_is_0)
+{
+    struct subject *s = START(id_0, INT("key", new_key()));
+
+    finish(s);
+    if (was_told(s, "id 0"))
+        expect_return(s, "id", 0);
 }
 
 TEST(open, open_never_creates)
@@ -512,6 +658,10 @@ TEST(open, open_never_creates)
     expect_error(s, "id", ENOENT);
     EXPECT(with_key(key) == 0, "no segment has the key afterwards",
            "seg_open left one behind");
+    for (unsigned i = 0; i < calls_made(s, "shmget"); i++)
+        EXPECT((call_argument(s, "shmget", i, 2) & IPC_CREAT) == 0,
+               "no segment is made, not for a moment",
+               "seg_open calls shmget with IPC_CREAT");
 }
 
 TEST(open, open_refuses_a_segment_that_is_too_small)
@@ -520,6 +670,9 @@ TEST(open, open_refuses_a_segment_that_is_too_small)
     int id = make_segment(key, 5000, 0600);
     struct subject *s = START(open_it, INT("key", key), INT("size", 5001));
 
+    finish(s);
+    expect_error(s, "id", EINVAL);
+    s = START(open_it, INT("key", key), INT("size", ((size_t)1 << 32) + 4000));
     finish(s);
     expect_error(s, "id", EINVAL);
     s = START(open_it, INT("key", key), INT("size", 5000));
@@ -571,13 +724,15 @@ SCENARIO(attach_and_use)
     shmdt(addr);
 }
 
-TEST(attach, attached_segment_is_shared_both_ways)
+HELPER void share_both_ways(bool marked)
 {
     unsigned char there[3000];
     unsigned char back[sizeof(there)];
     int id = make_segment(new_key(), sizeof(there), 0600);
     unsigned char *p = look(id);
 
+    if (marked)
+        REQUIRE(shmctl(id, IPC_RMID, NULL) == 0);
     fill_random(there, sizeof(there));
     fill_random(back, sizeof(back));
     struct subject *s =
@@ -597,6 +752,12 @@ TEST(attach, attached_segment_is_shared_both_ways)
     finish(s);
 }
 
+TEST(attach, attached_segment_is_shared_both_ways)
+{
+    share_both_ways(false);
+    share_both_ways(true);
+}
+
 TEST(attach, attach_returns_null_on_failure)
 {
     int id = dead_segment();
@@ -608,29 +769,47 @@ TEST(attach, attach_returns_null_on_failure)
     finish(s);
 }
 
+/* The kernel refuses so many times. */
+HELPER void attach_refused(int id, bool read_only, int err, unsigned times)
+{
+    struct subject *s =
+        START(attach_and_use, INT("id", id), INT("read_only", read_only),
+              BYTES("reply", "", 1), FAIL("shmat", 1, times, err));
+
+    await(s, "addr");
+    expect_error(s, "addr", err);
+    finish(s);
+    expect_nothing_left(s);
+}
+
 TEST(attach, attach_passes_on_why_the_kernel_refused)
 {
     int id = make_segment(new_key(), 4096, 0600);
-    struct subject *s =
-        START(attach_and_use, INT("id", id), INT("read_only", true),
-              BYTES("reply", "", 1), FAIL("shmat", 1, 100, ENOMEM));
 
-    await(s, "addr");
-    expect_error(s, "addr", ENOMEM);
-    finish(s);
-    expect_nothing_left(s);
+    attach_refused(id, true, ENOMEM, 100);
+    attach_refused(id, true, EACCES, 100);
+    /* No other kind of access will do in its stead. */
+    attach_refused(id, false, EACCES, 1);
+    /* An id like any other: the kernel is asked. */
+    attach_refused(0, false, ENOMEM, 100);
 }
 
 HELPER void check_access(bool read_only, const char *right, const char *phrase)
 {
     unsigned char bytes[100];
     int id = make_segment(new_key(), sizeof(bytes), 0600);
-    struct subject *s =
-        START(attach_and_use, INT("id", id), INT("read_only", read_only),
-              BYTES("reply", bytes, sizeof(bytes)));
 
     fill_random(bytes, sizeof(bytes));
     put_bytes(id, bytes, sizeof(bytes));
+    if (read_only)
+        set_mode(id, 0400);
+    struct subject *s =
+        read_only
+            ? START(attach_and_use, INT("id", id), INT("read_only", true),
+                    BYTES("reply", bytes, sizeof(bytes)), NOT_ATTACHED_TO_WRITE)
+            : START(attach_and_use, INT("id", id), INT("read_only", false),
+                    BYTES("reply", bytes, sizeof(bytes)));
+
     await(s, "addr");
     expect_pointer(s, "addr");
     const char *access =
@@ -686,6 +865,11 @@ TEST(attach, second_attach_is_another_mapping_of_the_same_bytes)
     expect_int(s, "what it reads", byte);
     let_go(s, "go");
     finish(s);
+    for (unsigned i = 0; i < calls_made(s, "shmat"); i++)
+        EXPECT(call_argument(s, "shmat", i, 1) == 0,
+               "the kernel finds room: shmat with NULL for the address",
+               "shmat was given the address %#llx",
+               (unsigned long long)call_argument(s, "shmat", i, 1));
 }
 
 /* ------------------------------------------------------------------------
@@ -756,6 +940,8 @@ SCENARIO(detach_inside)
     char local = 0;
 
     CALL("next byte", seg_detach(addr + 1));
+    CALL("8 bytes on", seg_detach(addr + 8));
+    CALL("NULL", seg_detach(NULL));
     CALL("middle of a page", seg_detach(addr + page / 2));
     CALL("second page", seg_detach(addr + page));
     CALL("a local variable", seg_detach(&local));
@@ -771,9 +957,11 @@ TEST(detach, address_inside_a_mapping_is_refused)
 
     await(s, "a local variable");
     expect_error(s, "next byte", EINVAL);
+    expect_error(s, "8 bytes on", EINVAL);
     expect_error(s, "middle of a page", EINVAL);
     expect_error(s, "second page", EINVAL);
     expect_error(s, "a local variable", EINVAL);
+    expect_error(s, "NULL", EINVAL);
     REQUIRE(find_segment(id, &r));
     EXPECT(r.attached == 1, "the mapping stays", "%lu attached", r.attached);
     let_go(s, "go");
@@ -800,14 +988,41 @@ TEST(destroy, destroyed_segment_is_gone)
     expect_return(s, "destroy", 0);
     EXPECT(!segment_exists(id), "nobody is attached: the segment is gone",
            "segment %d is still there", id);
+    /* One that its owner may not read. */
+    id = make_segment(new_key(), 4096, 0);
+    s = START(destroy, INT("id", id), NOTHING_READABLE);
+    finish(s);
+    expect_return(s, "destroy", 0);
+    EXPECT(!segment_exists(id), "a segment of mode 0000 can be destroyed, too",
+           "segment %d is still there", id);
+}
+
+/* The kernel refuses, also for the id 0, which is one like any other. */
+HELPER void destroy_refused(int id, int err)
+{
+    struct subject *s = START(destroy, INT("id", id),
+                              FAIL_WHEN("shmctl", 1, IPC_RMID, 1, 100, err));
+
+    finish(s);
+    expect_error(s, "destroy", err);
 }
 
 TEST(destroy, destroying_what_is_gone_is_an_error)
 {
+    struct row before;
+    struct row after;
+    int id = make_segment(new_key(), 4096, 0640);
     struct subject *s = START(destroy, INT("id", dead_segment()));
 
     finish(s);
     expect_no_such_id(s, "destroy");
+    REQUIRE(find_segment(id, &before));
+    destroy_refused(id, EIDRM);
+    destroy_refused(id, EPERM);
+    EXPECT(find_segment(id, &after) && after.perms == before.perms,
+           "a segment that can't be destroyed is left as it was",
+           "it is gone, or its mode has changed");
+    destroy_refused(0, EPERM);
 }
 
 SCENARIO(destroy_attached)
@@ -816,6 +1031,7 @@ SCENARIO(destroy_attached)
     unsigned char *addr = attach(id, 0);
 
     CALL("destroy", seg_destroy(id));
+    CALL("once more", seg_destroy(id));
     wait_for("use");
     tell_bytes("what it reads", addr, (size_t)given_int("size"));
     wait_for("go");
@@ -831,8 +1047,9 @@ TEST(destroy, destroyed_while_attached_lives_until_the_last_detach)
     struct subject *s =
         START(destroy_attached, INT("id", id), INT("size", sizeof(bytes)));
 
-    await(s, "destroy");
+    await(s, "once more");
     expect_return(s, "destroy", 0);
+    expect_return(s, "once more", 0);
     EXPECT(find_segment(id, &r), "2 are attached: the segment lives",
            "segment %d is gone", id);
     EXPECT((r.perms & SHM_DEST) != 0, "marked for destruction",
@@ -992,6 +1209,8 @@ TEST(destroy, info_tells_what_the_kernel_knows)
     void *p = look(id);
     void *q = look(id);
     struct row r;
+
+    give_away(id); /* owner and creator may differ */
     struct subject *s = START(tell_info, INT("id", id));
 
     finish(s);
@@ -1028,6 +1247,14 @@ TEST(destroy, info_of_what_is_gone_is_an_error_and_writes_nothing)
     expect_no_such_id(s, "seg_info");
     memset(&before, 0x5a, sizeof(before));
     struct seg_info after = told_info(s, "info");
+    EXPECT(memcmp(&before, &after, sizeof(before)) == 0,
+           "*info stays as it was on failure", "it was written to");
+    /* One that may not be read. */
+    s = START(tell_info, INT("id", make_segment(new_key(), 4096, 0)),
+              NOTHING_READABLE);
+    finish(s);
+    expect_error(s, "seg_info", EACCES);
+    after = told_info(s, "info");
     EXPECT(memcmp(&before, &after, sizeof(before)) == 0,
            "*info stays as it was on failure", "it was written to");
 }
@@ -1194,6 +1421,433 @@ TEST(dictionary, it_goes_on_when_its_first_mapping_is_gone)
     expect_value(s, "get 2", "value 2", values[1]);
 }
 
+/* ------------------------------------------------------------------------
+ * A script: puts and gets that a test has made up, into two dictionaries of
+ * one process by turns.  The test does the same with a model and compares.
+ */
+#define SCRIPT_STEPS   6000
+#define SCRIPT_KEYS    260
+#define SCRIPT_LETTERS 524288
+#define SCRIPT_BYTES   (1 << 21)
+#define NO_VALUE       UINT32_MAX
+
+struct step {
+    enum { STEP_INIT, STEP_PUT, STEP_GET } kind;
+    int dict;    /* which of the two */
+    unsigned at; /* STEP_INIT: where it begins; else: key */
+    uint32_t from;
+    uint32_t length; /* of the value, in the letters; STEP_INIT: size */
+};
+
+/* What a step did: as in struct trial, for STEP_GET with the value's length
+ * and a fingerprint of it. */
+struct answer {
+    char letter;
+    uint32_t length;
+    uint64_t print;
+};
+
+struct script {
+    unsigned nsteps;
+    unsigned nkeys;
+    struct step step[SCRIPT_STEPS];
+    struct answer answer[SCRIPT_STEPS];
+    unsigned key[SCRIPT_KEYS]; /* where each begins, in key_text */
+    unsigned key_bytes;
+    char key_text[80000];
+    char letters[SCRIPT_LETTERS];
+};
+
+/* FNV-1a of a text; of a long one, of some of its bytes. */
+HELPER uint64_t print_of(const char *text, size_t length)
+{
+    uint64_t print = 0xcbf29ce484222325u;
+
+    for (size_t i = 0; i < length; i += 1 + length / 1024)
+        print = (print ^ (unsigned char)text[i]) * 0x100000001b3u;
+    return print;
+}
+
+HELPER char errno_letter(void)
+{
+    return errno == ENOENT   ? 'n'
+           : errno == EINVAL ? 'i'
+           : errno == ENOSPC ? 's'
+                             : '?';
+}
+
+HELPER struct answer take_step(struct script *c, const struct step *t,
+                               char *seg, size_t size, char *value)
+{
+    const char *key = t->kind == STEP_INIT ? "" : c->key_text + c->key[t->at];
+    struct answer a = {.letter = 'k'};
+
+    errno = 0;
+    if (t->kind == STEP_INIT && dict_init(seg, size) == -1)
+        a.letter = errno_letter();
+    if (t->kind == STEP_PUT) {
+        memcpy(value, c->letters + t->from, t->length);
+        value[t->length] = '\0';
+        if (dict_put(seg, key, value) == -1)
+            a.letter = errno_letter();
+        memset(value, '?', t->length); /* the dictionary has a copy */
+    }
+    if (t->kind != STEP_GET)
+        return a;
+    const char *got = dict_get(seg, key);
+    const char *end = NULL;
+    if (got == NULL)
+        return (struct answer){.letter = errno_letter()};
+    if (got >= seg && got < seg + size)
+        end = memchr(got, '\0', (size_t)(seg + size - got));
+    if (end == NULL)
+        return (struct answer){.letter = 'o'};
+    a = (struct answer){'v', (uint32_t)(end - got), 0};
+    a.print = print_of(got, a.length);
+    return a;
+}
+
+SCENARIO(dict_script)
+{
+    char *base = attach_before_a_wall((int)given_int("id"), SCRIPT_BYTES);
+    size_t bytes;
+    struct script *c = given_shared("script", &bytes);
+    char *value = malloc(SCRIPT_LETTERS + 1);
+    char *seg[2] = {base, base};
+    size_t size[2] = {0, 0};
+
+    for (unsigned i = 0; i < c->nsteps; i++) {
+        const struct step *t = &c->step[i];
+        if (t->kind == STEP_INIT) {
+            seg[t->dict] = base + t->at;
+            size[t->dict] = t->length;
+        }
+        c->answer[i] = take_step(c, t, seg[t->dict], size[t->dict], value);
+    }
+    free(value);
+    reached("end");
+    shmdt(base);
+}
+
+/* The model: what each key of a dictionary has. */
+struct model {
+    size_t size;
+    unsigned puts;
+    uint32_t from[SCRIPT_KEYS];
+    uint32_t length[SCRIPT_KEYS]; /* or NO_VALUE */
+};
+
+HELPER struct script *new_script(void)
+{
+    struct script *c = new_shared(sizeof(*c));
+
+    fill_letters(c->letters, SCRIPT_LETTERS - 1);
+    return c;
+}
+
+HELPER unsigned add_key(struct script *c, const void *key, size_t length)
+{
+    REQUIRE(c->nkeys < SCRIPT_KEYS &&
+            c->key_bytes + length < sizeof(c->key_text));
+    c->key[c->nkeys] = c->key_bytes;
+    memcpy(c->key_text + c->key_bytes, key, length);
+    c->key_bytes += (unsigned)length + 1; /* the text is all 0 */
+    return c->nkeys++;
+}
+
+HELPER void add_step(struct script *c, struct step t)
+{
+    REQUIRE(c->nsteps < SCRIPT_STEPS);
+    c->step[c->nsteps++] = t;
+}
+
+HELPER void add_put(struct script *c, int dict, unsigned key, size_t length)
+{
+    unsigned room = (unsigned)(SCRIPT_LETTERS - length);
+
+    add_step(c, (struct step){STEP_PUT, dict, key, c->nsteps * 7919u % room,
+                              (uint32_t)length});
+}
+
+HELPER void add_get(struct script *c, int dict, unsigned key)
+{
+    add_step(c, (struct step){STEP_GET, dict, key, 0, 0});
+}
+
+HELPER void add_gets(struct script *c, unsigned first, unsigned end)
+{
+    for (int dict = 0; dict < 2; dict++)
+        for (unsigned k = first; k < end; k++)
+            add_get(c, dict, k);
+}
+
+/* Two new dictionaries, one right behind the other and up to the wall. */
+HELPER void add_init(struct script *c, size_t size_0, size_t size_1)
+{
+    size_t at_1 = (SCRIPT_BYTES - size_1) / 16 * 16;
+    size_t at_0 = (at_1 - size_0) / 16 * 16;
+
+    add_step(c,
+             (struct step){STEP_INIT, 0, (unsigned)at_0, 0, (uint32_t)size_0});
+    add_step(c,
+             (struct step){STEP_INIT, 1, (unsigned)at_1, 0, (uint32_t)size_1});
+}
+
+HELPER size_t promised(size_t size)
+{
+    return (size - DICT_HEAD_BYTES) / 2;
+}
+
+/* The charge of all entries but that of one key, which is charged with an
+ * empty value. */
+HELPER size_t charge_besides(const struct script *c, const struct model *m,
+                             unsigned key)
+{
+    size_t sum = strlen(c->key_text + c->key[key]) + DICT_ENTRY_BYTES;
+
+    for (unsigned k = 0; k < c->nkeys; k++)
+        if (k != key && m->length[k] != NO_VALUE)
+            sum += strlen(c->key_text + c->key[k]) + m->length[k] +
+                   DICT_ENTRY_BYTES;
+    return sum;
+}
+
+HELPER void clear_model(struct model *m, size_t size)
+{
+    *m = (struct model){.size = size};
+    memset(m->length, 0xff, sizeof(m->length));
+}
+
+/* A key, for a message. */
+HELPER const char *shown_key(const struct script *c, unsigned key)
+{
+    static char text[80];
+    const char *from = c->key_text + c->key[key];
+    size_t length = strlen(from);
+
+    if (length == 1 && (from[0] < ' ' || from[0] > '~'))
+        snprintf(text, sizeof(text), "\"\\x%02x\"", (unsigned char)from[0]);
+    else if (length < 40)
+        snprintf(text, sizeof(text), "\"%s\"", from);
+    else
+        snprintf(text, sizeof(text), "a key of %zu bytes, \"%.8s...%s\"",
+                 length, from, from + length - 8);
+    return text;
+}
+
+HELPER void expect_put_answer(const struct script *c, struct model *m,
+                              const struct step *t, char seen)
+{
+    size_t charge = charge_besides(c, m, t->at) + t->length;
+
+    EXPECT(seen != 'i', "dict_put stores it",
+           "in a dictionary of %zu bytes, after %u puts, dict_put of %s fails "
+           "with EINVAL",
+           m->size, m->puts, shown_key(c, t->at));
+    EXPECT(seen == 'k' || charge > promised(m->size),
+           "room for what the header promises",
+           "in a dictionary of %zu bytes, after %u puts, dict_put of %s with a "
+           "value of %u bytes%s fails; all entries, this one included, are "
+           "charged with %zu, and up to %zu a put succeeds",
+           m->size, m->puts, shown_key(c, t->at), t->length,
+           m->length[t->at] == NO_VALUE ? "" : " for the one it has", charge,
+           promised(m->size));
+    EXPECT(seen == 'k' || seen == 's', "0, or -1 with errno ENOSPC",
+           "dict_put of %s fails with another errno", shown_key(c, t->at));
+    m->puts++;
+    if (seen == 's')
+        return;
+    m->from[t->at] = t->from;
+    m->length[t->at] = t->length;
+}
+
+HELPER void expect_get_answer(const struct script *c, const struct model *m,
+                              const struct step *t, const struct answer *a)
+{
+    uint32_t length = m->length[t->at];
+
+    EXPECT(
+        a->letter != 'o', "a string that ends inside the dictionary",
+        "in a dictionary of %zu bytes, after %u puts, dict_get of %s returns "
+        "a pointer to what does not lie or end inside",
+        m->size, m->puts, shown_key(c, t->at));
+    if (length == NO_VALUE) {
+        EXPECT(a->letter == 'n', "NULL with ENOENT for a key that has no value",
+               "in a dictionary of %zu bytes, after %u puts, dict_get of %s, "
+               "which was not stored, returns %s",
+               m->size, m->puts, shown_key(c, t->at),
+               a->letter == 'v' ? "a value" : "NULL with another errno");
+        return;
+    }
+    EXPECT(a->letter == 'v', "the value that the key has",
+           "in a dictionary of %zu bytes, after %u puts, dict_get of %s "
+           "returns NULL; its value has %u bytes",
+           m->size, m->puts, shown_key(c, t->at), length);
+    EXPECT(a->length == length &&
+               a->print == print_of(c->letters + m->from[t->at], length),
+           "the value that the key has",
+           "in a dictionary of %zu bytes, after %u puts, dict_get of %s "
+           "returns another string, of %u bytes; its value has %u bytes",
+           m->size, m->puts, shown_key(c, t->at), a->length, length);
+}
+
+/* Runs the script and compares with the model. */
+HELPER void expect_script(struct script *c)
+{
+    struct model m[2];
+    int id = make_segment(new_key(), SCRIPT_BYTES, 0600);
+    struct subject *s = START(dict_script, INT("id", id), SHARE("script", c));
+
+    finish(s);
+    EXPECT(was_told(s, "end"), "dict_get and dict_put return",
+           "the scenario did not get that far");
+    for (unsigned i = 0; i < c->nsteps; i++) {
+        const struct step *t = &c->step[i];
+        struct model *now = &m[t->dict];
+        if (t->kind == STEP_INIT) {
+            clear_model(now, t->length);
+            EXPECT(c->answer[i].letter == 'k', "dict_init returns 0",
+                   "dict_init(seg, %u) fails", t->length);
+        } else if (t->kind == STEP_PUT) {
+            expect_put_answer(c, now, t, c->answer[i].letter);
+        } else {
+            expect_get_answer(c, now, t, &c->answer[i]);
+        }
+    }
+}
+
+/* Numbers that are the same at each run. */
+HELPER unsigned draw(uint64_t *state, unsigned limit)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (unsigned)(*state >> 33) % limit;
+}
+
+/*
+ * Adds puts of keys from first to end that all are promised to succeed: of
+ * values that are empty or tiny, of any length, and as long as may be.
+ */
+HELPER void add_promised_puts(struct script *c, const size_t sizes[2],
+                              unsigned first, unsigned end, unsigned puts,
+                              uint64_t seed)
+{
+    struct model m[2];
+
+    add_init(c, sizes[0], sizes[1]);
+    clear_model(&m[0], sizes[0]);
+    clear_model(&m[1], sizes[1]);
+    for (unsigned i = 0; i < puts; i++) {
+        int dict = (int)draw(&seed, 2);
+        unsigned key = first + draw(&seed, end - first);
+        size_t charge = charge_besides(c, &m[dict], key);
+        size_t room = promised(sizes[dict]);
+        if (charge > room)
+            continue;
+        room -= charge;
+        if (room > SCRIPT_LETTERS - 1)
+            room = SCRIPT_LETTERS - 1;
+        unsigned kind = draw(&seed, 8);
+        size_t length = kind == 0   ? room
+                        : kind < 3  ? draw(&seed, 4)
+                        : kind == 3 ? draw(&seed, (unsigned)room + 1)
+                                    : draw(&seed, (unsigned)(room / 4) + 1);
+        if (length > room)
+            length = room;
+        add_put(c, dict, key, length);
+        m[dict].length[key] = (uint32_t)length;
+        add_get(c, dict, key);
+        add_get(c, 1 - dict, key);
+    }
+    add_gets(c, first, end);
+}
+
+/* Adds puts of which some succeed, until it is full or beyond; and then such
+ * as make it less full again. */
+HELPER void add_greedy_puts(struct script *c, const size_t sizes[2],
+                            unsigned first, unsigned end, unsigned puts,
+                            uint64_t seed)
+{
+    add_init(c, sizes[0], sizes[1]);
+    for (unsigned i = 0; i < puts; i++) {
+        int dict = (int)draw(&seed, 2);
+        unsigned key = first + draw(&seed, end - first);
+        size_t most = draw(&seed, 3) == 0 ? sizes[dict] : sizes[dict] / 8;
+        add_put(c, dict, key, draw(&seed, (unsigned)most));
+        add_get(c, dict, key);
+        add_get(c, 1 - dict, key);
+    }
+    add_gets(c, first, end);
+}
+
+/* One entry, nearly as large as the dictionary, if that succeeds; then one of
+ * half that size in its place. */
+HELPER void add_large_puts(struct script *c, size_t size, unsigned key)
+{
+    size_t room =
+        promised(size) - DICT_ENTRY_BYTES - strlen(c->key_text + c->key[key]);
+
+    add_init(c, size, size);
+    for (int dict = 0; dict < 2; dict++) {
+        for (size_t less = 24; less < 120; less += 8)
+            add_put(c, dict, key, size - DICT_HEAD_BYTES - less);
+        add_put(c, dict, key, room);
+        add_get(c, dict, key);
+        add_put(c, dict, key, room - 1);
+        add_put(c, dict, key, 0);
+        add_get(c, dict, key);
+        add_put(c, dict, key, room);
+        add_get(c, dict, key);
+    }
+}
+
+/* Each of the keys with an empty value, as many as are promised; then longer
+ * ones for the first of them. */
+HELPER void add_tiny_puts(struct script *c, const size_t sizes[2],
+                          unsigned first, unsigned end)
+{
+    struct model m[2];
+
+    add_init(c, sizes[0], sizes[1]);
+    for (int dict = 0; dict < 2; dict++) {
+        clear_model(&m[dict], sizes[dict]);
+        for (unsigned k = first; k < end; k++) {
+            if (charge_besides(c, &m[dict], k) > promised(sizes[dict]))
+                break;
+            add_put(c, dict, k, 0);
+            m[dict].length[k] = 0;
+        }
+    }
+    add_gets(c, first, end);
+}
+
+TEST(dictionary, put_succeeds_while_at_most_half_is_charged)
+{
+    struct script *c = new_script();
+    unsigned puts = under_valgrind() ? 40 : 150;
+    char long_key[66000];
+
+    for (unsigned char byte = 1; byte != 0; byte++)
+        add_key(c, &byte, 1);
+    fill_letters(long_key, sizeof(long_key) - 1);
+    unsigned longest = add_key(c, long_key, 66000 - 1);
+    add_key(c, "another", 7);
+    unsigned end = add_key(c, long_key, 300) + 1;
+
+    add_tiny_puts(c, (size_t[]){8192 + 10240, 1000}, 0, 255);
+    add_tiny_puts(c, (size_t[]){DICT_MIN_BYTES, 4096}, 0, 255);
+    add_large_puts(c, DICT_MIN_BYTES, 'a');
+    add_large_puts(c, 4096, 'a');
+    add_promised_puts(c, (size_t[]){DICT_MIN_BYTES, 4096}, 10, 20, puts, 1);
+    add_promised_puts(c, (size_t[]){4096, DICT_MIN_BYTES + 1}, 30, 40, puts, 2);
+    add_promised_puts(c, (size_t[]){1003, 512}, 50, 60, puts, 3);
+    add_promised_puts(c, (size_t[]){65536, 2055}, 200, 220, puts, 4);
+    add_greedy_puts(c, (size_t[]){1000, 300}, 70, 75, puts, 5);
+    add_greedy_puts(c, (size_t[]){4096, 16384}, 80, 110, puts, 6);
+    add_promised_puts(c, (size_t[]){(1 << 20) + 8192, 300000}, longest, end, 20,
+                      7);
+    expect_script(c);
+}
+
 /* Keys that begin alike, the longest first and the shortest first. */
 #define ALIKE 6
 KIT_UNUSED static const char *const alike[ALIKE] = {"abc", "ab", "a",
@@ -1228,6 +1882,55 @@ SCENARIO(dict_replaces)
     shmdt(seg);
 }
 
+/* Keys that are no more than similar: in the case of letters, at the end of
+ * many bytes, by a sum of their bytes, in the high bit of one. */
+HELPER void keep_similar_keys_apart(void)
+{
+    static const char *const similar[] = {"Key",
+                                          "key",
+                                          "kEY",
+                                          "KEY",
+                                          "Aa",
+                                          "BB",
+                                          "AaAa",
+                                          "BBBB",
+                                          "AaBB",
+                                          "ab",
+                                          "ba",
+                                          "gr\xc3\xb6\xc3\x9f"
+                                          "e",
+                                          "gr\xc3\xb6\xc3\x9e"
+                                          "e",
+                                          "grC6C\x1f"
+                                          "e",
+                                          " ",
+                                          "  ",
+                                          "\n",
+                                          "0",
+                                          "00"};
+    struct script *c = new_script();
+    char long_key[1000];
+    unsigned n = 0;
+
+    for (; n < sizeof(similar) / sizeof(similar[0]); n++)
+        add_key(c, similar[n], strlen(similar[n]));
+    fill_letters(long_key, sizeof(long_key) - 1);
+    for (size_t length = 16; length < sizeof(long_key); length *= 2) {
+        for (int i = 0; i < 2; i++, n++) {
+            long_key[length - 1] = (char)('x' + i);
+            add_key(c, long_key, length);
+        }
+    }
+    add_init(c, 16384, 16384);
+    for (unsigned k = 0; k < n; k++)
+        add_put(c, k % 2, k, 10 + k);
+    add_gets(c, 0, n);
+    for (unsigned k = 0; k < n; k++)
+        add_put(c, 0, k, k % 3 == 0 ? 0 : 20 + k);
+    add_gets(c, 0, n);
+    expect_script(c);
+}
+
 TEST(dictionary, new_value_replaces_the_old_one_and_no_other)
 {
     char values[ALIKE][41];
@@ -1260,6 +1963,7 @@ TEST(dictionary, new_value_replaces_the_old_one_and_no_other)
                      : k == 4 ? shorter
                               : values[k]);
     }
+    keep_similar_keys_apart();
 }
 
 /* The i-th key and the i-th value of the tests that fill a dictionary. */
@@ -1525,14 +2229,6 @@ struct sweep {
     unsigned trials;
     struct trial trial[SWEEP_MOST];
 };
-
-HELPER char errno_letter(void)
-{
-    return errno == ENOENT   ? 'n'
-           : errno == EINVAL ? 'i'
-           : errno == ENOSPC ? 's'
-                             : '?';
-}
 
 HELPER char try_get(const char *seg, const char *key)
 {
@@ -1813,7 +2509,7 @@ HELPER void use_the_table_once(void)
 }
 
 /*
- * Makes segments of several kinds, with a free slot between them in the
+ * Makes segments of several kinds, one of another user, with a free slot between them in the
  * kernel's table.  Of the first, one mapping is attached, and returned.
  */
 HELPER void *make_several(int ids[MADE])
@@ -1824,6 +2520,7 @@ HELPER void *make_several(int ids[MADE])
     use_the_table_once();
     ids[0] = make_segment(new_key(), 1000, modes[0]);
     ids[1] = make_segment(IPC_PRIVATE, 2000 + random_below(99), modes[1]);
+    give_away(ids[1]);
     hole = make_segment(new_key(), 500, 0600);
     for (int k = 2; k < MADE; k++)
         ids[k] = make_segment(new_key(), 3000 + random_below(9999), modes[k]);
@@ -1862,14 +2559,14 @@ TEST(tools, list_shows_every_segment_once)
     for (int k = 0; k < MADE; k++)
         expect_listed(s, k, ids[k]);
     expect_nothing_left(s);
+    /* The first is attached: now it is marked, and lives on. */
+    REQUIRE(shmctl(ids[0], IPC_RMID, NULL) == 0);
+    s = START(list_all, GIVE_IDS(ids));
+    finish(s);
+    expect_at_least(s, "seg_list", MADE);
+    expect_listed(s, 0, ids[0]);
     shmdt(p);
 }
-
-/* SHM_STAT and IPC_STAT fail for a segment that may not be read; for root they
- * would not. */
-#define NOTHING_READABLE                                 \
-    FAIL_WHEN("shmctl", 1, SHM_STAT, 1, 100000, EACCES), \
-        FAIL_WHEN("shmctl", 1, IPC_STAT, 1, 100000, EACCES)
 
 TEST(tools, list_shows_a_segment_that_nobody_may_read)
 {
@@ -1977,8 +2674,9 @@ TEST(tools, list_writes_at_most_cap_entries)
                "entry %d was written", i);
     for (int i = 0; i < 2; i++)
         EXPECT(memcmp(&out[i], &untouched, sizeof(untouched)) != 0,
-               "with cap 2, the first 2 entries are written",
-               "entry %d was not", i);
+               "with cap 2, 2 entries are written", "entry %d was not", i);
+    EXPECT(out[0].id != out[1].id, "with cap 2, 2 segments are in the list",
+           "segment %d is in it twice", out[0].id);
     shmdt(p);
 }
 
@@ -2002,6 +2700,16 @@ TEST(tools, reap_destroys_the_owners_orphans_and_counts_them)
         EXPECT(!segment_exists(ids[k]), "the owner's 3 orphans are destroyed",
                "segment %d is still there", ids[k]);
     expect_return(s, "seg_reap", 3);
+    /* One that this user has made and given to another. */
+    int given = make_segment(new_key(), 4096, 0600);
+    uid_t other = give_away(given);
+    s = START(reap, INT("owner", other));
+    finish(s);
+    EXPECT(!segment_exists(given), "the owner's orphan is destroyed",
+           "segment %d of user %u is still there: its creator called "
+           "seg_reap(%u)",
+           given, (unsigned)other, (unsigned)other);
+    expect_return(s, "seg_reap", 1);
 }
 
 TEST(tools, reap_spares_what_is_attached)
@@ -2023,6 +2731,17 @@ TEST(tools, reap_spares_what_is_attached)
     shmdt(p);
 }
 
+HELPER void reap_nothing_of(uid_t owner, int id, uid_t its_owner)
+{
+    struct subject *s = START(reap, INT("owner", owner));
+
+    finish(s);
+    expect_at_least(s, "seg_reap", 0);
+    EXPECT(segment_exists(id), "only the segments of the user named",
+           "seg_reap(%u) destroyed segment %d, which user %u owns",
+           (unsigned)owner, id, (unsigned)its_owner);
+}
+
 TEST(tools, reap_spares_other_users)
 {
     uid_t other = a_uid_without_segments();
@@ -2035,9 +2754,16 @@ TEST(tools, reap_spares_other_users)
            "seg_reap(%u) destroyed segment %d, which user %u owns",
            (unsigned)other, id, (unsigned)geteuid());
     expect_return(s, "seg_reap", 0);
+    /* One whose id ends in the same 16 bits. */
+    reap_nothing_of(geteuid() ^ 0x10000u, id, geteuid());
     s = START(reap, INT("owner", geteuid()));
     finish(s);
     expect_return(s, "seg_reap", 1);
+    /* One that this user has made and given to another. */
+    id = make_segment(new_key(), 4096, 0600);
+    other = give_away(id);
+    if (other != geteuid())
+        reap_nothing_of(geteuid(), id, other);
 }
 
 TEST(tools, reap_destroys_an_orphan_that_nobody_may_read)
@@ -2053,7 +2779,7 @@ TEST(tools, reap_destroys_an_orphan_that_nobody_may_read)
     expect_return(s, "seg_reap", 1);
 }
 
-TEST(tools, reap_passes_over_what_it_may_not_destroy)
+HELPER void reap_with_one_refused(int err)
 {
     int ids[3];
     int left = 0;
@@ -2061,37 +2787,91 @@ TEST(tools, reap_passes_over_what_it_may_not_destroy)
     for (int k = 0; k < 3; k++)
         ids[k] = make_segment(new_key(), 4096, 0600);
     struct subject *s = START(reap, INT("owner", geteuid()),
-                              FAIL_WHEN("shmctl", 1, IPC_RMID, 1, 1, EPERM));
+                              FAIL_WHEN("shmctl", 1, IPC_RMID, 1, 1, err));
     finish(s);
-    expect_at_least(s, "seg_reap", 0);
+    EXPECT(got_int(s, "seg_reap") >= 0,
+           "one that is gone or may not be destroyed is passed over",
+           "IPC_RMID of the first orphan failed with %s, and seg_reap "
+           "returned -1",
+           errno_name(err));
     for (int k = 0; k < 3; k++)
         left += segment_exists(ids[k]);
-    EXPECT(left <= 1, "one may not be destroyed, the other 2 orphans are",
-           "%d are left", left);
+    EXPECT(left <= 1, "one can't be destroyed, the other 2 orphans are",
+           "IPC_RMID failed once, with %s: %d are left", errno_name(err), left);
     expect_return(s, "seg_reap", 3 - left);
+    for (int k = 0; k < 3; k++)
+        shmctl(ids[k], IPC_RMID, NULL);
 }
 
-#define MANY 200 /* more than an array that seemed large enough holds */
+TEST(tools, reap_passes_over_what_it_may_not_destroy)
+{
+    reap_with_one_refused(EPERM);
+    reap_with_one_refused(EIDRM);
+    reap_with_one_refused(EINVAL);
+}
+
+#define MANY      120 /* more than an array that seemed large enough holds */
+#define MANY_MORE 1000
+
+/* Makes many more: their creator is the one who reaps, and still runs. */
+SCENARIO(make_many_and_reap)
+{
+    uid_t owner = (uid_t)given_int("owner");
+    int n = 0;
+
+    while (n < MANY_MORE && seg_create(IPC_PRIVATE, 1) >= 0)
+        n++;
+    tell_int("made", n);
+    CALL("seg_reap", seg_reap(owner));
+}
+
+/* How many of these segments there are. */
+HELPER int how_many_exist(const int *ids, int n)
+{
+    FILE *table = open_table();
+    struct row r;
+    int found = 0;
+
+    while (next_row(table, &r))
+        for (int k = 0; k < n; k++)
+            found += r.id == ids[k];
+    fclose(table);
+    return found;
+}
 
 TEST(tools, reap_destroys_them_however_many_there_are)
 {
     int ids[MANY];
-    int left = 0;
-    struct row r;
 
     for (int k = 0; k < MANY; k++)
         ids[k] = make_segment(IPC_PRIVATE, 1, 0600);
     struct subject *s = START(reap, INT("owner", geteuid()));
     finish(s);
     expect_at_least(s, "seg_reap", 0);
-    FILE *table = open_table();
-    while (next_row(table, &r))
-        for (int k = 0; k < MANY; k++)
-            left += r.id == ids[k];
-    fclose(table);
-    EXPECT(left == 0, "all of the owner's 200 orphans are destroyed",
+    int left = how_many_exist(ids, MANY);
+    EXPECT(left == 0, "all of the owner's 120 orphans are destroyed",
            "%d of them are left", left);
     expect_return(s, "seg_reap", MANY);
+    /* Who looks twice finds more the second time. */
+    for (int k = 0; k < MANY - 20; k++)
+        ids[k] = make_segment(IPC_PRIVATE, 1, 0600);
+    s = START(reap, INT("owner", geteuid()),
+              FAIL_WHEN("shmctl", 1, SHM_STAT, 1, MANY - 30, EIDRM),
+              FAIL_WHEN("shmctl", 1, SHM_STAT_ANY, 1, MANY - 30, EIDRM));
+    finish(s);
+    expect_return(s, "seg_reap", MANY - 20 - how_many_exist(ids, MANY - 20));
+    for (int k = 0; k < MANY - 20; k++)
+        shmctl(ids[k], IPC_RMID, NULL);
+    s = START(make_many_and_reap, INT("owner", geteuid()));
+    finish(s);
+    left = made_by(subject_pid(s));
+    EXPECT(got_int(s, "seg_reap") == -1 || left == 0,
+           "all orphans are destroyed, however many there are and whether or "
+           "not their creator still runs",
+           "of %lld segments that the process had made with seg_create, %d are "
+           "left",
+           got_int(s, "made"), left);
+    expect_return(s, "seg_reap", got_int(s, "made"));
 }
 
 /* The table of segments can't be read, in any way that the shim sees. */
@@ -2106,6 +2886,46 @@ SCENARIO(list_and_reap)
 
     CALL("seg_list", seg_list(NULL, 0));
     CALL("seg_reap", seg_reap(owner));
+}
+
+/* Some segments can be looked at, and then no more. */
+#define TABLE_CLOSES(err)                               \
+    FAIL_WHEN("shmctl", 1, SHM_STAT, 3, 100000, (err)), \
+        FAIL_WHEN("shmctl", 1, SHM_STAT_ANY, 3, 100000, (err))
+
+HELPER void look_fails_half_way(int err)
+{
+    int ids[MADE];
+    int left = 0;
+
+    for (int k = 0; k < MADE; k++)
+        ids[k] = make_segment(new_key(), 4096, 0600);
+    struct subject *s = START(list_all, GIVE_IDS(ids), TABLE_CLOSES(err));
+    finish(s);
+    for (int k = 0; got_int(s, "seg_list") >= 0 && k < MADE; k++) {
+        char name[32];
+        snprintf(name, sizeof(name), "times %d", k);
+        EXPECT(got_int(s, name) == 1,
+               "-1 when a segment can't be looked at, or a list of all",
+               "shmctl failed with %s from the 3rd segment on, seg_list "
+               "returned %lld, and segment %d is not in the list",
+               errno_name(err), got_int(s, "seg_list"), ids[k]);
+    }
+    if (got_int(s, "seg_list") < 0)
+        expect_error(s, "seg_list", err);
+    s = START(reap, INT("owner", geteuid()), TABLE_CLOSES(err));
+    finish(s);
+    for (int k = 0; k < MADE; k++)
+        left += segment_exists(ids[k]);
+    EXPECT(left == 0 || got_int(s, "seg_reap") == -1,
+           "-1 when a segment can't be looked at, or all orphans destroyed",
+           "shmctl failed with %s from the 3rd segment on, seg_reap returned "
+           "%lld, and %d of %d orphans are left",
+           errno_name(err), got_int(s, "seg_reap"), left, MADE);
+    if (got_int(s, "seg_reap") == -1)
+        expect_error(s, "seg_reap", err);
+    for (int k = 0; k < MADE; k++)
+        shmctl(ids[k], IPC_RMID, NULL);
 }
 
 /*
@@ -2125,4 +2945,6 @@ TEST(tools, list_and_reap_say_when_they_could_not_look)
         expect_error(s, "seg_reap", EACCES);
     else
         expect_return(s, "seg_reap", 1);
+    look_fails_half_way(ENOMEM);
+    look_fails_half_way(EACCES);
 }

@@ -319,18 +319,16 @@ static int last_slot(void)
 
 /*
  * Looks into one slot.  Returns 1 with its segment, or 0 if the slot is free
- * (it may have been in use a moment ago) or closed to this user; -1 on any
- * other error.  SHM_STAT_ANY asks for no read permission, SHM_STAT does.
+ * (it may have been in use a moment ago); -1 on any other error.  SHM_STAT_ANY
+ * asks for no read permission, SHM_STAT does.
  */
 static int look_into(int slot, struct seg_info *info)
 {
     struct shmid_ds ds;
     int id = shmctl(slot, SHM_STAT_ANY, &ds);
 
-    if (id == -1) {
-        bool nothing = errno == EINVAL || errno == EIDRM || errno == EACCES;
-        return nothing ? 0 : -1;
-    }
+    if (id == -1)
+        return errno == EINVAL || errno == EIDRM ? 0 : -1;
     fill_info(info, id, &ds);
     return 1;
 }

@@ -107,6 +107,8 @@ ssize_t seg_list(struct seg_info *out, size_t cap)
         int id = shmctl(slot, SHM_STAT, &ds);
         if (id == -1 && errno == EACCES)
             id = shmctl(slot, SHM_STAT_ANY, &ds);
+        if (id == -1 && errno != EINVAL && errno != EIDRM)
+            return -1;
         if (id == -1)
             continue;
         if (n < cap)
