@@ -310,7 +310,8 @@ ssize_t seg_list(struct seg_info *out, size_t cap);
  *
  * Returns how many segments it destroyed, 0 if none.
  * Returns -1 with errno as the system gave it when the segments can't be
- * listed (as seg_list); those that it has destroyed before then stay so.
+ * listed.  Where it can't look at a single one, it may pass it over or return
+ * -1 as seg_list() does; what it has destroyed by then is gone.
  */
 int seg_reap(uid_t owner);
 

@@ -106,6 +106,8 @@ static ssize_t for_each(size_t (*each)(struct seg_info *info, void *ctx),
         if (id != -1) {
             struct seg_info info = info_of(id, ds);
             sum += (ssize_t)each(&info, ctx);
+        } else if (errno != EINVAL && errno != EIDRM) {
+            return -1;
         }
     }
     return sum;

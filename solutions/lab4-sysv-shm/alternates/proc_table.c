@@ -38,7 +38,7 @@ int seg_create(key_t key, size_t size_bytes)
 int seg_open(key_t key, size_t min_size_bytes)
 {
     return key == IPC_PRIVATE ? refuse(EINVAL)
-                              : shmget(key, min_size_bytes, 0600);
+                              : shmget(key, min_size_bytes, 0400);
 }
 
 void *seg_attach(int id, bool read_only)
