@@ -707,11 +707,11 @@ TEST(open, open_of_ipc_private_makes_no_segment)
 
 SCENARIO(attach_and_use)
 {
-    int id = (int)given_int("id");
     bool read_only = given_int("read_only");
     size_t size;
     const void *reply = given_bytes("reply", &size);
-    unsigned char *addr = CALL_PTR("addr", seg_attach(id, read_only));
+    unsigned char *addr = CALL_PTR(
+        "addr", seg_attach((int)given_int("id"), given_int("read_only")));
 
     if (addr == NULL)
         return;
@@ -794,22 +794,22 @@ TEST(attach, attach_passes_on_why_the_kernel_refused)
     attach_refused(0, false, ENOMEM, 100);
 }
 
-HELPER void check_access(bool read_only, const char *right, const char *phrase)
+/* shut: to write, by the segment's mode. */
+HELPER void check_access(bool read_only, bool shut, const char *right,
+                         const char *phrase)
 {
     unsigned char bytes[100];
     int id = make_segment(new_key(), sizeof(bytes), 0600);
 
     fill_random(bytes, sizeof(bytes));
     put_bytes(id, bytes, sizeof(bytes));
-    if (read_only)
+    if (shut)
         set_mode(id, 0400);
-    struct subject *s =
-        read_only
-            ? START(attach_and_use, INT("id", id), INT("read_only", true),
-                    BYTES("reply", bytes, sizeof(bytes)), NOT_ATTACHED_TO_WRITE)
-            : START(attach_and_use, INT("id", id), INT("read_only", false),
-                    BYTES("reply", bytes, sizeof(bytes)));
-
+    struct subject *s = start_subject(
+        "attach_and_use",
+        (const struct give[]){INT("id", id), INT("read_only", read_only),
+                              BYTES("reply", bytes, sizeof(bytes)),
+                              shut ? NOT_ATTACHED_TO_WRITE : NOTHING, NOTHING});
     await(s, "addr");
     expect_pointer(s, "addr");
     const char *access =
@@ -825,8 +825,12 @@ HELPER void check_access(bool read_only, const char *right, const char *phrase)
 
 TEST(attach, read_only_attach_can_be_read_and_not_written)
 {
-    check_access(true, "r--s", "a shared mapping for reading alone (r--s)");
-    check_access(false, "rw-s", "a shared mapping to read and write (rw-s)");
+    const char *reading = "a shared mapping for reading alone (r--s)";
+
+    check_access(true, false, "r--s", reading);
+    check_access(true, true, "r--s", reading);
+    check_access(false, false, "rw-s",
+                 "a shared mapping to read and write (rw-s)");
 }
 
 SCENARIO(attach_twice)
@@ -974,9 +978,7 @@ TEST(detach, address_inside_a_mapping_is_refused)
 
 SCENARIO(destroy)
 {
-    int id = (int)given_int("id");
-
-    CALL("destroy", seg_destroy(id));
+    CALL("destroy", seg_destroy((int)given_int("id")));
 }
 
 TEST(destroy, destroyed_segment_is_gone)
@@ -1483,12 +1485,15 @@ HELPER struct answer take_step(struct script *c, const struct step *t,
     struct answer a = {.letter = 'k'};
 
     errno = 0;
-    if (t->kind == STEP_INIT && dict_init(seg, size) == -1)
+    if (t->kind == STEP_INIT && CALL("dict_init", dict_init(seg, size)) == -1)
         a.letter = errno_letter();
     if (t->kind == STEP_PUT) {
         memcpy(value, c->letters + t->from, t->length);
         value[t->length] = '\0';
-        if (dict_put(seg, key, value) == -1)
+        int put = c->answer[0].letter == '\0'
+                      ? (int)CALL("first put", dict_put(seg, key, value))
+                      : dict_put(seg, key, value);
+        if (put == -1)
             a.letter = errno_letter();
         memset(value, '?', t->length); /* the dictionary has a copy */
     }
@@ -1699,6 +1704,7 @@ HELPER void expect_script(struct script *c)
     struct subject *s = START(dict_script, INT("id", id), SHARE("script", c));
 
     finish(s);
+    expect_return(s, "dict_init", 0);
     EXPECT(was_told(s, "end"), "dict_get and dict_put return",
            "the scenario did not get that far");
     for (unsigned i = 0; i < c->nsteps; i++) {
@@ -2280,13 +2286,6 @@ HELPER void add_to_word(char *word, size_t width, uint64_t more)
     memcpy(word, &n, width);
 }
 
-/* How much a word is made more and the next one less, so that the sum stays.
- */
-HELPER unsigned shift_of(size_t width)
-{
-    return width == 2 ? 0x4000u : 0x100000u;
-}
-
 /* Does the damage to the dictionary's bytes from this one on; false if there
  * are too few of them. */
 HELPER bool damage(char *at, size_t left, size_t width, enum damage damage)
@@ -2303,8 +2302,8 @@ HELPER bool damage(char *at, size_t left, size_t width, enum damage damage)
     if (left < 2 * width + less)
         return damage < WORDS_CANCEL && (damage_word(at, width, damage), true);
     if (damage == WORDS_CANCEL) {
-        add_to_word(at, width, shift_of(width));
-        add_to_word(at + width, width, -(uint64_t)shift_of(width));
+        add_to_word(at, width, left + 512); /* leads behind the wall */
+        add_to_word(at + width, width, -(uint64_t)(left + 512));
         memset(at + 2 * width, 'b', left - 2 * width);
     } else if (damage == WORD_IS_MINUS_2) {
         memcpy(at, &minus_2, width);
@@ -2674,7 +2673,7 @@ TEST(tools, list_shows_every_segment_once)
     REQUIRE(shmctl(ids[0], IPC_RMID, NULL) == 0);
     s = START(list_all, GIVE_IDS(ids));
     finish(s);
-    expect_at_least(s, "seg_list", MADE);
+    expect_at_least(s, "seg_list", 0);
     expect_listed(s, 0, ids[0]);
     shmdt(p);
 }
