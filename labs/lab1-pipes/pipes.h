@@ -32,10 +32,13 @@
  *     with the flags they had.  They are in blocking mode (O_NONBLOCK is not
  *     set) unless the function says otherwise.
  *   - Where programs are run: descriptor 0, 1 or 2 may be closed in the caller.
- *     A program is found as execvp(3) does (a name without a slash along
- *     PATH), gets the caller's environment, signal mask and dispositions, and
- *     of the descriptors that are given to or made by the function it has
- *     open only those that are named for it, under the numbers named.
+ *     SIGCHLD is not ignored in it.  A program is found as execvp(3) does (a
+ *     name without a slash along PATH), gets the caller's environment, signal
+ *     mask and dispositions (those that exec keeps), and of the descriptors
+ *     that are given to or made by the function it has open only those that
+ *     are named for it, under the numbers named.  The caller's others are open
+ *     in it as exec does it: all that are not close-on-exec.  What the caller
+ *     has in a buffer of stdio stays there, once.
  *
  * Each function names its own errors.  Beside them, any function may fail with
  * what its system calls say: EBADF, EIO, and ENOMEM, and where it makes
@@ -59,8 +62,8 @@
  *
  *   fd    open for reading
  *   buf   room for size bytes
- *   size  in bytes, 0 to SSIZE_MAX; for 0 nothing is read and nothing waited
- *         for
+ *   size  in bytes, 0 to SSIZE_MAX; for 0 nothing is read, nothing waited for
+ *         and nothing can fail
  *
  * Returns the bytes read: size, or fewer when the end of file came first (0
  * when it came at once).  Never takes more than size bytes out of the stream.
@@ -76,15 +79,18 @@ ssize_t pipe_read_full(int fd, void *buf, size_t size);
  * Writes all `size` bytes, waiting for room as often as is needed.
  *
  *   fd    open for writing: a pipe, a FIFO, a socket or a file
- *   size  in bytes, 0 to SSIZE_MAX; for 0 nothing is written
+ *   size  in bytes, 0 to SSIZE_MAX; for 0 nothing is written and nothing can
+ *         fail
  *
  * Returns 0.
  *
  *   EPIPE  no process has the read end open (any more).  The caller is told
  *          by this error alone: it does not die of SIGPIPE, a handler that it
  *          has installed for SIGPIPE is not called and is still installed
- *          afterwards, its signal mask is as before, and no SIGPIPE is left
- *          pending that was not pending before.
+ *          afterwards, its signal mask is as before, no SIGPIPE is left
+ *          pending that was not pending before, and one that was pending
+ *          before still is.  (All this also when the caller has SIGPIPE
+ *          blocked or ignored.)
  *   other  as write(2) says
  *
  * After an error some of the bytes may have been written.
@@ -171,6 +177,7 @@ ssize_t pipe_recv(int fd, void *msg, size_t cap);
  *           (The child that tried it is waited for.)  A program that runs and
  *           exits with 127 is no such failure.
  *   EAGAIN, EMFILE, …  no process or no pipe could be made
+ *   EIO, …  a pipe could not be read
  *
  * On failure *len and *status are as before, the content of out is
  * unspecified, and a program that was already running is ended (SIGKILL) and
@@ -199,9 +206,10 @@ int pipe_capture(char *const argv[], char *out, size_t cap, size_t *len,
  *             program that can't be executed counts as one that exited with
  *             127; the others run on.
  *
- * Each program has open: 0 and 1 as the line says, 2 as in the caller, and no
- * other end of the line's pipes.  in_fd and out_fd are open in no program but
- * as its 0 or 1 (or 2, when that is their number).
+ * Each program has open: 0 and 1 as the line says, 2 as in the caller (unless
+ * it is close-on-exec there, also when in_fd or out_fd is 2), and no other end
+ * of the line's pipes.  in_fd and out_fd are open in no program but as its 0
+ * or 1 (or 2, when that is their number).
  *
  * Returns 0 when all n programs have ended.
  *
@@ -228,7 +236,7 @@ int pipe_pipeline(char *const *const argvs[], size_t n, int in_fd, int out_fd,
  *
  *   fd    the write end of a pipe or FIFO.  It may be in non-blocking mode.
  *   size  in bytes, 0 to PIPE_BUF (4096 on Linux, <limits.h>); for 0 nothing
- *         is written
+ *         is written and nothing can fail
  *
  * Returns 0.
  *
@@ -318,7 +326,8 @@ int pipe_gate_open(struct pipe_gate *g);
  * still collected, and the caller sees neither SIGPIPE nor EPIPE.
  *
  * Returns 0.  Errors, and what is left unchanged by them, as for
- * pipe_capture().
+ * pipe_capture(); and EIO, … when input could not be written for another
+ * reason than EPIPE.
  *
  * See poll(2), fcntl(2) for O_NONBLOCK, and pipe_capture().
  */

@@ -23,7 +23,8 @@ enum {
     UNTOUCHED = -12345,  /* what an out-parameter holds before the call */
     MANY_INTERRUPTS = 3, /* EINTR this often in a row */
     PIPE_BYTES = 65536,  /* what a pipe holds unless told otherwise */
-    ONE_PAGE = 4096      /* what the smallest pipe holds, and PIPE_BUF */
+    ONE_PAGE = 4096,     /* what the smallest pipe holds, and PIPE_BUF */
+    SPARE_FD = 20        /* one of the caller's that exec keeps */
 };
 
 /* ------------------------------------------------------------------------
@@ -58,11 +59,14 @@ HELPER void tell_buffer(const char *name, const unsigned char *buf, size_t used,
 }
 
 /* A line of programs: "copy|tag a|tag b".  A word with a slash is the path of
- * a program, other words are tools of this file with their arguments. */
+ * a program, one with a = before it a name to be found along PATH, other words
+ * are tools of this file with their arguments. */
+enum { LINE_PROGRAMS = 24 };
+
 struct line {
     char text[512];
-    char *words[8][8];
-    char *const *argvs[8];
+    char *words[LINE_PROGRAMS][8];
+    char *const *argvs[LINE_PROGRAMS];
     size_t n;
 };
 
@@ -73,7 +77,9 @@ HELPER void parse_line(struct line *l, const char *text)
     snprintf(l->text, sizeof(l->text), "%s", text);
     for (l->n = 0; (stage = strsep(&rest, "|")) != NULL; l->n++) {
         size_t words = 0;
-        if (strchr(stage, '/') == NULL) {
+        if (stage[0] == '=') {
+            stage++;
+        } else if (strchr(stage, '/') == NULL) {
             l->words[l->n][words++] = tool_program();
             l->words[l->n][words++] = (char *)"--tool";
         }
@@ -95,7 +101,8 @@ struct scarcity {
     int n;
 };
 
-HELPER void leave_few_descriptors(struct scarcity *sc, int few)
+/* Those that are left are the lowest, or the highest, that can be had. */
+HELPER void leave_few_descriptors(struct scarcity *sc, int few, bool lowest)
 {
     struct rlimit low;
     int fd;
@@ -107,6 +114,14 @@ HELPER void leave_few_descriptors(struct scarcity *sc, int few)
     sc->n = 0;
     while ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) != -1)
         sc->taken[sc->n++] = fd;
+    if (lowest && few <= sc->n) {
+        for (int i = 0; i < few; i++)
+            close(sc->taken[i]);
+        memmove(sc->taken, sc->taken + few,
+                (size_t)(sc->n - few) * sizeof(sc->taken[0]));
+        sc->n -= few;
+        few = 0;
+    }
     while (few-- > 0)
         close(sc->taken[--sc->n]);
 }
@@ -148,6 +163,170 @@ HELPER void wait_for_children(void)
 {
     while (waitpid(-1, NULL, 0) > 0)
         ;
+}
+
+/* What a caller may have arranged for SIGPIPE. */
+enum { SIGPIPE_CASES = 5, LAST_SIGNAL = 31 };
+static const char *const sigpipe_cases[SIGPIPE_CASES] = {
+    "default", "handled", "ignored", "blocked", "pending"};
+static volatile sig_atomic_t calls_of_handler[LAST_SIGNAL + 1];
+
+HELPER void count_signal(int sig)
+{
+    calls_of_handler[sig]++;
+}
+
+HELPER void arrange_signal(int sig, void (*handler)(int))
+{
+    struct sigaction a = {.sa_handler = handler, .sa_flags = SA_RESTART};
+
+    sigemptyset(&a.sa_mask);
+    sigaction(sig, &a, NULL);
+}
+
+/* A caller with one signal that is blocked and pending, one that is ignored,
+ * one that is handled, and SIGPIPE as one of sigpipe_cases. */
+HELPER void arrange_signals(int how)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    arrange_signal(SIGPIPE, SIG_IGN); /* takes away what is pending */
+    arrange_signal(SIGUSR1, SIG_IGN);
+    sigprocmask(SIG_SETMASK, &set, NULL);
+    arrange_signal(SIGUSR1, SIG_DFL);
+    arrange_signal(SIGUSR2, SIG_IGN);
+    arrange_signal(SIGHUP, count_signal);
+    arrange_signal(SIGCHLD, count_signal);
+    arrange_signal(SIGPIPE, how == 1   ? count_signal
+                            : how == 2 ? SIG_IGN
+                                       : SIG_DFL);
+    sigaddset(&set, SIGUSR1);
+    if (how >= 3)
+        sigaddset(&set, SIGPIPE);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    raise(SIGUSR1);
+    if (how == 4)
+        raise(SIGPIPE);
+    calls_of_handler[SIGPIPE] = 0;
+}
+
+/* As at the start of a scenario. */
+HELPER void forget_signals(void)
+{
+    sigset_t none;
+
+    arrange_signals(2);
+    arrange_signal(SIGUSR1, SIG_IGN);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    arrange_signal(SIGPIPE, SIG_DFL);
+    arrange_signal(SIGUSR1, SIG_DFL);
+    arrange_signal(SIGUSR2, SIG_DFL);
+    arrange_signal(SIGHUP, SIG_DFL);
+    arrange_signal(SIGCHLD, SIG_DFL);
+}
+
+enum { BLOCKED = 1, PENDING = 2, IGNORED = 4, HANDLED = 8, STRANGE = 16 };
+
+/* What this process has arranged for each signal. */
+HELPER void tell_signals(const char *when, int how)
+{
+    unsigned char now[LAST_SIGNAL + 1] = {0};
+    struct sigaction a = {.sa_handler = SIG_DFL};
+    sigset_t blocked, pending;
+    char name[48];
+
+    sigprocmask(SIG_BLOCK, NULL, &blocked);
+    sigpending(&pending);
+    for (int sig = 1; sig <= LAST_SIGNAL; sig++) {
+        sigaction(sig, NULL, &a);
+        now[sig] = (unsigned char)((sigismember(&blocked, sig) ? BLOCKED : 0) |
+                                   (sigismember(&pending, sig) ? PENDING : 0) |
+                                   (a.sa_handler == SIG_DFL        ? 0
+                                    : a.sa_handler == SIG_IGN      ? IGNORED
+                                    : a.sa_handler == count_signal ? HANDLED
+                                                                   : STRANGE));
+    }
+    snprintf(name, sizeof(name), "signals %s %d", when, how);
+    tell_bytes(name, now, sizeof(now));
+    snprintf(name, sizeof(name), "SIGPIPEs %s %d", when, how);
+    tell_int(name, calls_of_handler[SIGPIPE]);
+}
+
+/* What a program gets of its caller: "blocked SIGUSR1; ignored SIGUSR2; word".
+ * The word is in the environment. */
+HELPER void put_inheritance(char *text, size_t size)
+{
+    const char *word = getenv("KIT_WORD");
+    struct sigaction a = {.sa_handler = SIG_DFL};
+    sigset_t blocked;
+    size_t n;
+
+    sigprocmask(SIG_BLOCK, NULL, &blocked);
+    n = (size_t)snprintf(text, size, "blocked");
+    for (int sig = 1; sig <= LAST_SIGNAL; sig++)
+        if (sigismember(&blocked, sig) && n < size)
+            n += (size_t)snprintf(text + n, size - n, " %s", signal_name(sig));
+    n += (size_t)snprintf(text + n, size - n, "; ignored");
+    for (int sig = 1; sig <= LAST_SIGNAL; sig++) {
+        sigaction(sig, NULL, &a);
+        if (a.sa_handler == SIG_IGN && n < size)
+            n += (size_t)snprintf(text + n, size - n, " %s", signal_name(sig));
+    }
+    snprintf(text + n, size - n, "; environment %s",
+             word == NULL ? "lost" : word);
+}
+
+/* Descriptor 2 becomes what the test holds open ("hold"), and SIGTERM is
+ * ignored; in the programs, too.  Returns what was 2. */
+HELPER int begin_hold(void)
+{
+    int old = fcntl(2, F_DUPFD_CLOEXEC, 3);
+
+    dup2(given_fd("hold"), 2);
+    arrange_signal(SIGTERM, SIG_IGN);
+    return old;
+}
+
+HELPER void end_hold(int old)
+{
+    dup2(old, 2);
+    close(old);
+    arrange_signal(SIGTERM, SIG_DFL);
+}
+
+/* Text in a buffer of stdio while a function runs: begin, call, end.  What
+ * comes out of fd is to be the text, once. */
+HELPER FILE *begin_text(int fd)
+{
+    FILE *f = fdopen(dup(fd), "w");
+
+    if (f == NULL)
+        abort();
+    fputs("once", f);
+    return f;
+}
+
+/* A child of the caller's own has ended and was not waited for yet. */
+HELPER pid_t new_dead_child(void)
+{
+    siginfo_t info;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(3);
+    while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == -1)
+        ;
+    return pid;
+}
+
+HELPER void tell_dead_child(pid_t pid)
+{
+    int status = UNTOUCHED;
+
+    tell_int("waitpid for the caller's child", waitpid(pid, &status, 0) == pid);
+    tell_int("status of the caller's child", status);
 }
 
 /* ------------------------------------------------------------------------
@@ -198,6 +377,69 @@ HELPER void expect_fds(const char *got, size_t size, const char *fds,
     if (!under_valgrind())
         EXPECT(size == strlen(fds) && memcmp(got, fds, size) == 0, expected,
                "it has open: %.*s", (int)size, got);
+}
+
+HELPER void expect_own_child(struct subject *s, const char *function)
+{
+    EXPECT(got_int(s, "waitpid for the caller's child") == 1,
+           "the caller can still wait for a child of its own",
+           "%s has waited for it", function);
+    expect_exit(s, "status of the caller's child", 3);
+}
+
+HELPER const char *signal_state(unsigned state)
+{
+    static char text[2][80];
+    static int turn;
+    char *to = text[turn ^= 1];
+
+    snprintf(to, sizeof(text[0]), "%s%s%s", state & BLOCKED ? "blocked, " : "",
+             state & PENDING ? "pending, " : "",
+             state & IGNORED   ? "ignored"
+             : state & HANDLED ? "with the caller's handler"
+             : state & STRANGE ? "with a handler that is not the caller's"
+                               : "at its default");
+    return to;
+}
+
+/* After a call, all signals are to be as they were told before it. */
+HELPER void expect_signals(struct subject *s, const char *after, int how)
+{
+    unsigned char was[LAST_SIGNAL + 1], is[LAST_SIGNAL + 1];
+    char name[48], expected[160];
+
+    snprintf(name, sizeof(name), "signals before %d", how);
+    got_copy(s, name, was, sizeof(was));
+    snprintf(name, sizeof(name), "signals %s %d", after, how);
+    got_copy(s, name, is, sizeof(is));
+    for (int sig = 1; sig <= LAST_SIGNAL; sig++) {
+        snprintf(expected, sizeof(expected), "%s: %s is as before: %s", after,
+                 signal_name(sig), signal_state(was[sig]));
+        EXPECT(was[sig] == is[sig], expected, "%s is %s", signal_name(sig),
+               signal_state(is[sig]));
+    }
+    snprintf(name, sizeof(name), "SIGPIPEs %s %d", after, how);
+    snprintf(expected, sizeof(expected),
+             "%s: the caller's handler for SIGPIPE is not called", after);
+    EXPECT(got_int(s, name) == 0, expected, "it was called %lld times",
+           got_int(s, name));
+}
+
+HELPER bool has_failed(struct subject *s, const char *call, unsigned nth)
+{
+    return calls_made(s, call) >= nth && call_result(s, call, nth - 1) == -1;
+}
+
+/* Lets the programs go that wait for the end of file from *hold, unless the nth
+ * call was made to fail: then they are to be ended.  Returns whether it was. */
+HELPER bool finish_held(struct subject *s, int *hold, const char *call,
+                        unsigned nth)
+{
+    await_asleep(s);
+    if (!has_failed(s, call, nth))
+        shut(hold);
+    finish(s);
+    return has_failed(s, call, nth);
 }
 
 /* Bytes that came through a pipe against those that should have. */
@@ -312,6 +554,53 @@ TOOL(exit)
 TOOL(die)
 {
     raise(atoi(argv[1]));
+    return 0;
+}
+
+/* What waits for the end of file on 2, which the test holds open. */
+HELPER void wait_for_the_test(void)
+{
+    char byte;
+
+    while (read(2, &byte, 1) > 0)
+        ;
+}
+
+/* hold N TEXT: prints TEXT, waits for the test, exits with N. */
+TOOL(hold)
+{
+    put(1, argv[2], strlen(argv[2]));
+    wait_for_the_test();
+    return atoi(argv[1]);
+}
+
+/* quiet N: closes its input and output, waits for the test, exits with N. */
+TOOL(quiet)
+{
+    close(0);
+    close(1);
+    wait_for_the_test();
+    return atoi(argv[1]);
+}
+
+/* stop N: stops itself, and exits with N once it goes on. */
+TOOL(stop)
+{
+    raise(SIGSTOP);
+    return atoi(argv[1]);
+}
+
+/* inherit: prints what it has got of its caller, then copies. */
+TOOL(inherit)
+{
+    char text[512];
+
+    put_inheritance(text, sizeof(text) - 32);
+    if (!is_open(SPARE_FD))
+        strcat(text, "; the caller's other descriptor lost");
+    strcat(text, "\n");
+    put(1, text, strlen(text));
+    copy_all();
     return 0;
 }
 
@@ -472,6 +761,17 @@ SCENARIO(read_twice)
     free(buf);
 }
 
+/* Reads nothing where each read() would fail. */
+HELPER void expect_nothing_read(void)
+{
+    struct ends p = new_pipe();
+    struct subject *s = START(read_once, FD("in", p.r), INT("size", 0),
+                              FAIL("read", 1, 1000, EIO));
+
+    finish(s);
+    expect_return(s, "read", 0);
+}
+
 TEST(read, read_takes_all_that_was_asked_for_and_no_more)
 {
     unsigned char data[300], rest[300];
@@ -489,6 +789,7 @@ TEST(read, read_takes_all_that_was_asked_for_and_no_more)
            "100 of 300 bytes are left after two reads of 100",
            "more or fewer are left");
     expect_same(rest, 100, data + 200, 100);
+    expect_nothing_read();
 }
 
 TEST(read, read_goes_on_after_a_short_read)
@@ -626,6 +927,47 @@ HELPER void tell_sigpipe(const char *when)
                        : "a handler that the caller did not install");
 }
 
+/* A function that writes, for each of sigpipe_cases: one call that works, one
+ * that nobody reads. */
+#define WRITING_WITH_SIGNALS(scenario, function)                  \
+    SCENARIO(scenario)                                            \
+    {                                                             \
+        int good = given_fd("good"), broken = given_fd("broken"); \
+        char name[48];                                            \
+                                                                  \
+        for (int how = 0; how < SIGPIPE_CASES; how++) {           \
+            arrange_signals(how);                                 \
+            tell_signals("before", how);                          \
+            snprintf(name, sizeof(name), "good, SIGPIPE %s",      \
+                     sigpipe_cases[how]);                         \
+            CALL(name, function(good, "x", 1));                   \
+            tell_signals("after a write", how);                   \
+            snprintf(name, sizeof(name), "broken, SIGPIPE %s",    \
+                     sigpipe_cases[how]);                         \
+            CALL(name, function(broken, "x", 1));                 \
+            tell_signals("after EPIPE", how);                     \
+        }                                                         \
+        forget_signals();                                         \
+    }
+
+WRITING_WITH_SIGNALS(write_with_signals, pipe_write_full)
+WRITING_WITH_SIGNALS(log_with_signals, pipe_log)
+
+/* What one of the two scenarios above has told. */
+HELPER void expect_epipe_alone(struct subject *s)
+{
+    char name[48];
+
+    for (int how = 0; how < SIGPIPE_CASES; how++) {
+        snprintf(name, sizeof(name), "good, SIGPIPE %s", sigpipe_cases[how]);
+        expect_return(s, name, 0);
+        expect_signals(s, "after a write", how);
+        snprintf(name, sizeof(name), "broken, SIGPIPE %s", sigpipe_cases[how]);
+        expect_error(s, name, EPIPE);
+        expect_signals(s, "after EPIPE", how);
+    }
+}
+
 /* One write that works, one that nobody reads, with the default and then with
  * a handler of the caller's. */
 SCENARIO(write_with_sigpipe)
@@ -660,6 +1002,11 @@ TEST(write, write_delivers_every_byte_to_a_slow_reader)
     expect_return(s, "write", 0);
     expect_same(got, n, data, size);
     peer_expect_eof(p.r);
+    p = new_pipe(); /* nothing to write where each write() would fail */
+    s = START(write_full, FD("out", p.w), BYTES("data", "", 0),
+              FAIL("write", 1, 1000, EIO));
+    finish(s);
+    expect_return(s, "write", 0);
     free(data);
     free(got);
 }
@@ -676,6 +1023,17 @@ TEST(write, write_goes_on_after_a_short_write)
     finish(s);
     expect_return(s, "write", 0);
     expect_same(got, peer_read(p.r, got, sizeof(got)), data, 1000);
+
+    /* What comes after the short write may fail. */
+    p = new_pipe();
+    s = START(write_full, LEND_FD("out", p.w), BYTES("data", data, 1000),
+              SHORT("write", 1, 1, 300), FAIL("write", 2, 1000, ENOSPC));
+    finish(s);
+    if (calls_made(s, "write") > 1)
+        expect_error(s, "write", ENOSPC);
+    s = START(write_full, FD("out", p.r), BYTES("data", data, 1000));
+    finish(s);
+    expect_error(s, "write", EBADF); /* a read end */
 }
 
 TEST(write, write_survives_signals)
@@ -738,6 +1096,13 @@ TEST(write, write_leaves_the_callers_sigpipe_as_it_was)
     EXPECT(got_int(s, "handler called") == 0,
            "the caller's handler for SIGPIPE is not called",
            "it was called %lld times", got_int(s, "handler called"));
+
+    good = new_pipe();
+    broken = new_pipe();
+    shut(&broken.r);
+    s = START(write_with_signals, FD("good", good.w), FD("broken", broken.w));
+    finish(s);
+    expect_epipe_alone(s);
 }
 
 /* ------------------------------------------------------------------------
@@ -751,6 +1116,18 @@ SCENARIO(send)
     const void *msg = given_bytes("msg", &size);
 
     CALL("send", pipe_send(fd, msg, (uint32_t)size));
+}
+
+/* A message of so many bytes of 0. */
+SCENARIO(send_much)
+{
+    int fd = given_fd("out");
+    uint32_t size = (uint32_t)given_int("size");
+    void *msg = calloc(1, size);
+
+    if (msg != NULL)
+        CALL("send", pipe_send(fd, msg, size));
+    free(msg);
 }
 
 /* Receives `calls` times.  `text` is the call as a report shows it. */
@@ -845,7 +1222,37 @@ TEST(messages, send_puts_the_length_first_in_network_order)
            "%zu bytes, the first four are %02x %02x %02x %02x", n, got[0],
            got[1], got[2], got[3]);
     expect_same(got, n, frame, frame_size);
+
+    /* Signals and short writes, also in the length. */
+    p = new_pipe();
+    s = START(send, FD("out", p.w), BYTES("msg", msg, size),
+              FAIL("write", 1, MANY_INTERRUPTS, EINTR),
+              SHORT("write", 4, 1000, 3));
+    finish(s);
+    expect_return(s, "send", 0);
+    expect_same(got, peer_read(p.r, got, sizeof(got)), frame, frame_size);
     free(msg);
+
+    /* All four bytes of the length count.  Of the message only what the pipe
+     * holds is sent: then nobody reads. */
+    p = new_pipe();
+    size = (1u << 24) + 0x20304 + random_below(100);
+    s = START(send_much, FD("out", p.w), INT("size", size));
+    n = peer_read(p.r, got, 4);
+    shut(&p.r);
+    finish(s);
+    expect_error(s, "send", EPIPE);
+    snprintf(expected, sizeof(expected), "the length %u as 01 02 03 %02x", size,
+             size & 255);
+    size = htonl(size);
+    EXPECT(n == 4 && memcmp(got, &size, 4) == 0, expected,
+           "%zu bytes, %02x %02x %02x %02x", n, got[0], got[1], got[2], got[3]);
+
+    p = new_pipe();
+    shut(&p.r);
+    s = START(send, FD("out", p.w), BYTES("msg", "hello", 5));
+    finish(s);
+    expect_error(s, "send", EPIPE);
 }
 
 TEST(messages, send_refuses_an_empty_message)
@@ -882,6 +1289,18 @@ TEST(messages, recv_gives_one_message_at_a_time)
         expect_bytes(s, name, msgs[i], sizes[i]);
         expect_guard(s, name, 100);
     }
+
+    uint32_t big = 66000 + random_below(1000); /* over 64 KiB */
+    unsigned char *msg = new_random(big), *frame = malloc(big + 4);
+    REQUIRE(frame != NULL);
+    p = new_pipe();
+    s = START(recv, FD("in", p.r), INT("cap", big), INT("calls", 1));
+    peer_write(p.w, frame, put_frame(frame, msg, big));
+    finish(s);
+    expect_return(s, "recv 1", big);
+    expect_bytes(s, "msg 1", msg, big);
+    free(msg);
+    free(frame);
 }
 
 TEST(messages, recv_joins_a_length_that_comes_in_pieces)
@@ -916,15 +1335,24 @@ TEST(messages, recv_tells_a_clean_end_from_a_broken_message)
     expect_end("an end after a length of 50", frame, 4, false);
     expect_end("an end after 26 of 50 bytes", frame, 30, false);
     expect_end("a length of 0", "\0\0\0\0rest", 8, false);
+
+    /* An error of read() is neither. */
+    struct ends p = new_pipe();
+    peer_write(p.w, frame, sizeof(frame));
+    struct subject *s = START(recv, FD("in", p.r), INT("cap", 100),
+                              INT("calls", 1), FAIL("read", 1, 1000, EIO));
+    finish(s);
+    expect_error(s, "recv 1", EIO);
 }
 
 TEST(messages, recv_drops_what_does_not_fit_and_stays_in_step)
 {
-    uint32_t big = 40000 + random_below(1000);
+    uint32_t big = 40000 + (under_valgrind() ? 0 : 60000) + random_below(1000);
     unsigned char *msg = new_random(big), *frame = malloc(big + 4);
     struct ends p = new_pipe();
     struct subject *s =
-        START(recv, FD("in", p.r), INT("cap", 100), INT("calls", 3));
+        START(recv, FD("in", p.r), INT("cap", 100), INT("calls", 3),
+              FAIL("read", 2, MANY_INTERRUPTS, EINTR));
 
     peer_write(p.w, frame, put_frame(frame, msg, big));
     peer_write(p.w, frame, put_frame(frame, msg + 7, 101));
@@ -936,15 +1364,26 @@ TEST(messages, recv_drops_what_does_not_fit_and_stays_in_step)
     expect_guard(s, "msg 2", 100);
     expect_return(s, "recv 3", 100);
     expect_bytes(s, "msg 3", msg + 99, 100);
+
+    /* A message that cannot be dropped is not dropped. */
+    p = new_pipe();
+    peer_write(p.w, frame, put_frame(frame, msg, 1000));
+    s = START(recv, FD("in", p.r), INT("cap", 100), INT("calls", 1),
+              FAIL("read", 2, 1000, EIO));
+    finish(s);
+    if (calls_made(s, "read") > 1)
+        expect_error(s, "recv 1", EIO);
     free(msg);
     free(frame);
 }
 
 TEST(messages, recv_takes_no_memory_because_a_length_says_so)
 {
+    unsigned char rest[100 + GUARD_BYTES - 10] = {0}; /* over cap */
     struct ends p = new_pipe();
 
-    peer_write(p.w, "\xff\xff\xff\xf0 not four gigabytes", 24);
+    peer_write(p.w, "\xff\xff\xff\xf0", 4);
+    peer_write(p.w, rest, sizeof(rest));
     shut(&p.w);
     struct subject *s =
         under_valgrind()
@@ -953,19 +1392,22 @@ TEST(messages, recv_takes_no_memory_because_a_length_says_so)
                     INT("calls", 1));
     finish(s);
     expect_error(s, "recv 1", EPROTO);
+    expect_guard(s, "msg 1", 100);
 }
 
 /* ------------------------------------------------------------------------
  * capture: pipe_capture()
  */
 
+/* With cap 0 out is NULL. */
 HELPER void call_capture(const char *name, char *const argv[], size_t cap)
 {
     unsigned char *out = new_buffer(cap);
+    char *to = cap == 0 ? NULL : (char *)out;
     size_t len = (size_t)UNTOUCHED;
     int status = UNTOUCHED;
 
-    CALL(name, pipe_capture(argv, (char *)out, cap, &len, &status));
+    CALL(name, pipe_capture(argv, to, cap, &len, &status));
     tell_int("len", (long long)len);
     tell_int("status", status);
     tell_buffer("out", out, len, cap);
@@ -988,22 +1430,76 @@ SCENARIO(capture_echo)
     call_capture("capture", argv, 100);
 }
 
-/* A child of the caller's own has ended and was not waited for yet. */
 SCENARIO(capture_beside_a_child)
 {
-    siginfo_t info;
     struct line l;
-    int status;
-    pid_t pid = fork();
+    pid_t pid = new_dead_child();
 
-    if (pid == 0)
-        _exit(3);
-    while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == -1)
-        ;
     parse_line(&l, "exit 5");
     call_capture("capture", l.words[0], 100);
-    tell_int("waitpid for the caller's child", waitpid(pid, &status, 0) == pid);
-    tell_int("status of the caller's child", status);
+    tell_dead_child(pid);
+}
+
+SCENARIO(capture_held)
+{
+    struct line l;
+
+    int old = begin_hold();
+
+    parse_line(&l, given_str("program"));
+    call_capture("capture", l.words[0], 100);
+    end_hold(old);
+}
+
+/* waitpid() is made to fail: the scenario waits in its place. */
+SCENARIO(capture_that_cannot_wait)
+{
+    scenario_capture();
+    wait_for_children();
+}
+
+/* With text in a buffer of stdio. */
+SCENARIO(capture_with_text)
+{
+    FILE *f = begin_text(given_fd("text"));
+
+    scenario_capture();
+    fclose(f);
+}
+
+/* For each of sigpipe_cases, a program that tells what it gets of its caller,
+ * and one that is missing. */
+SCENARIO(capture_with_signals)
+{
+    char **argv = TOOL_ARGV((char *)"inherit");
+    char *missing[] = {(char *)"/no/such/program", NULL};
+    char name[48], text[512];
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    setenv("KIT_WORD", given_str("word"), 1);
+    dup2(null, 0);
+    dup2(null, SPARE_FD);
+    for (int how = 0; how < SIGPIPE_CASES; how++) {
+        size_t len = 0;
+        int status;
+        arrange_signals(how);
+        put_inheritance(text, sizeof(text));
+        snprintf(name, sizeof(name), "caller %d", how);
+        tell_str(name, text);
+        tell_signals("before", how);
+        snprintf(name, sizeof(name), "SIGPIPE %s", sigpipe_cases[how]);
+        CALL(name, pipe_capture(argv, text, sizeof(text), &len, &status));
+        tell_signals("after the call", how);
+        snprintf(name, sizeof(name), "program %d", how);
+        tell_bytes(name, text, len < sizeof(text) ? len : 0);
+        snprintf(name, sizeof(name), "missing, SIGPIPE %s", sigpipe_cases[how]);
+        CALL(name, pipe_capture(missing, text, sizeof(text), &len, &status));
+        tell_signals("after a failure", how);
+    }
+    forget_signals();
+    unsetenv("KIT_WORD");
+    close(SPARE_FD);
+    close(null);
 }
 
 /* Descriptors 0, 1, 2 are closed where `mask` has a bit. */
@@ -1028,8 +1524,12 @@ SCENARIO(capture_with_few_descriptors)
     char name[32];
 
     parse_line(&l, given_str("program"));
+    if (given_int("lowest") == 1) {
+        close(0);
+        close(1);
+    }
     for (int few = 0; few <= given_int("most"); few++) {
-        leave_few_descriptors(&sc, few);
+        leave_few_descriptors(&sc, few, given_int("lowest") == 1);
         snprintf(name, sizeof(name), "with %d left", few);
         call_capture(name, l.words[0], 100);
         snprintf(name, sizeof(name), "leaked %d", few);
@@ -1038,6 +1538,52 @@ SCENARIO(capture_with_few_descriptors)
         tell_int(name, count_children());
         give_descriptors_back(&sc);
     }
+}
+
+/* What a program has told that has to have what its caller has. */
+HELPER void expect_inheritance(const char *which, const char *got, size_t size,
+                               const char *caller)
+{
+    char expected[640];
+    size_t n = strlen(caller);
+
+    snprintf(expected, sizeof(expected), "%s has of its caller: %s", which,
+             caller);
+    EXPECT(size == n + 1 && memcmp(got, caller, n) == 0, expected, "%.*s",
+           (int)size - (size > 0), got);
+}
+
+/* Checks what capture_with_signals and converse_with_signals told. */
+HELPER void expect_callers_signals(struct subject *s)
+{
+    char name[48];
+
+    for (int how = 0; how < SIGPIPE_CASES; how++) {
+        snprintf(name, sizeof(name), "SIGPIPE %s", sigpipe_cases[how]);
+        expect_return(s, name, 0);
+        expect_signals(s, "after the call", how);
+        size_t n;
+        snprintf(name, sizeof(name), "program %d", how);
+        const char *got = got_bytes(s, name, &n);
+        snprintf(name, sizeof(name), "caller %d", how);
+        expect_inheritance("the program", got, n, got_str(s, name));
+        snprintf(name, sizeof(name), "missing, SIGPIPE %s", sigpipe_cases[how]);
+        expect_error(s, name, ENOENT);
+        expect_signals(s, "after a failure", how);
+    }
+}
+
+/* The text of begin_text() is to have come out once. */
+HELPER void expect_text_once(int fd)
+{
+    char got[64];
+    size_t n = peer_read(fd, got, sizeof(got));
+
+    EXPECT(n == 4 && memcmp(got, "once", 4) == 0,
+           "what the caller has in a buffer of stdio is written once, by the "
+           "caller",
+           "%.*s: the child has written it, too (exit() does that)", (int)n,
+           got);
 }
 
 /* Checks what a *_with_few_descriptors scenario told. */
@@ -1119,6 +1665,23 @@ TEST(capture, capture_gives_the_programs_wait_status)
     s = finish_capture("die 15", 100);
     expect_return(s, "capture", 0);
     expect_death(s, "status", SIGTERM);
+
+    /* Its output is at the end long before the program is. */
+    struct ends hold = new_pipe();
+    s = START(capture_held, STR("program", "quiet 5"), FD("hold", hold.r));
+    await_asleep(s);
+    shut(&hold.w);
+    finish(s);
+    expect_return(s, "capture", 0);
+    expect_exit(s, "status", 5);
+
+    /* A program that is stopped has not ended. */
+    s = START(capture, STR("program", "stop 6"), INT("cap", 100));
+    await_asleep(s);
+    thaw(s);
+    finish(s);
+    expect_return(s, "capture", 0);
+    expect_exit(s, "status", 6);
 }
 
 TEST(capture, capture_reads_on_however_much_comes)
@@ -1151,6 +1714,11 @@ TEST(capture, capture_drops_what_is_over_cap_but_counts_it)
     expect_guard(s, "out", 50);
     expect_exit(s, "status", 0); /* no SIGPIPE: it was read to its end */
     free(all);
+
+    s = finish_capture(program, 0); /* and out is NULL */
+    expect_return(s, "capture", 0);
+    expect_int(s, "len", 5000 * 32);
+    expect_exit(s, "status", 0);
 }
 
 TEST(capture, capture_says_why_a_program_cannot_run)
@@ -1163,6 +1731,15 @@ TEST(capture, capture_says_why_a_program_cannot_run)
     expect_int(s, "status", UNTOUCHED);
     s = finish_capture(dir, 100); /* a directory is not executable */
     expect_error(s, "capture", EACCES);
+    s = finish_capture("/dev/null/program", 100);
+    expect_error(s, "capture", ENOTDIR);
+
+    struct ends text = new_pipe();
+    s = START(capture_with_text, STR("program", "/no/such/program"),
+              INT("cap", 100), FD("text", text.w));
+    finish(s);
+    expect_error(s, "capture", ENOENT);
+    expect_text_once(text.r);
 }
 
 TEST(capture, capture_survives_signals_and_short_reads)
@@ -1195,10 +1772,47 @@ TEST(capture, capture_waits_for_its_own_child_only)
     finish(s);
     expect_return(s, "capture", 0);
     expect_exit(s, "status", 5);
-    EXPECT(got_int(s, "waitpid for the caller's child") == 1,
-           "the caller can still wait for a child of its own",
-           "pipe_capture has waited for it");
-    expect_exit(s, "status of the caller's child", 3);
+    expect_own_child(s, "pipe_capture");
+}
+
+TEST(capture, capture_gives_the_program_what_the_caller_has)
+{
+    char word[17];
+
+    random_text(word, 16);
+    struct subject *s = START(capture_with_signals, STR("word", word));
+    finish(s);
+    expect_callers_signals(s);
+}
+
+/* The nth read() fails, of the first three.  The program does not end by
+ * itself, nor by SIGTERM. */
+TEST(capture, capture_ends_the_program_when_it_cannot_go_on)
+{
+    struct subject *s;
+
+    for (unsigned nth = 1; nth <= 3; nth++) {
+        struct ends hold = new_pipe();
+        s = START(capture_held, STR("program", "hold 0 text"),
+                  FD("hold", hold.r), FAIL("read", nth, 1, EIO),
+                  FAIL("waitpid", 1, MANY_INTERRUPTS, EINTR));
+        if (!finish_held(s, &hold.w, "read", nth)) {
+            expect_return(s, "capture", 0);
+            continue;
+        }
+        expect_error(s, "capture", EIO);
+        expect_int(s, "len", UNTOUCHED);
+        expect_int(s, "status", UNTOUCHED);
+        expect_nothing_left(s);
+    }
+
+    s = START(capture_that_cannot_wait, STR("program", "exit 0"),
+              INT("cap", 100), FAIL("waitpid", 1, 1, ECHILD));
+    finish(s);
+    if (got_int(s, "capture") == -1) {
+        expect_int(s, "len", UNTOUCHED);
+        expect_int(s, "status", UNTOUCHED);
+    }
 }
 
 TEST(capture, capture_leaks_no_descriptor_into_the_program)
@@ -1254,11 +1868,16 @@ TEST(capture, capture_leaves_nothing_open_and_no_child)
 
 TEST(capture, capture_leaves_nothing_behind_when_it_cannot_start)
 {
-    struct subject *s = START(capture_with_few_descriptors,
-                              STR("program", "exit 0"), INT("most", 8));
+    struct subject *s =
+        START(capture_with_few_descriptors, STR("program", "exit 0"),
+              INT("most", 8), INT("lowest", 0));
 
     finish(s);
     expect_emfile_or_success(s, 8);
+    s = START(capture_with_few_descriptors, STR("program", "exit 0"),
+              INT("most", 10), INT("lowest", 1)); /* 0 and 1 among them */
+    finish(s);
+    expect_emfile_or_success(s, 10);
 
     s = finish_capture("/there/is/no/such/program", 100);
     expect_error(s, "capture", ENOENT);
@@ -1276,18 +1895,24 @@ TEST(capture, capture_leaves_nothing_behind_when_it_cannot_start)
  * pipeline: pipe_pipeline()
  */
 
-HELPER void call_pipeline(const char *name, struct line *l, int in, int out)
+HELPER int call_pipeline(const char *name, struct line *l, int in, int out)
 {
-    int statuses[8];
-    char status[32];
+    int statuses[LINE_PROGRAMS], result, touched = 0;
+    char status[48];
 
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < LINE_PROGRAMS; i++)
         statuses[i] = UNTOUCHED;
-    CALL(name, pipe_pipeline(l->argvs, l->n, in, out, statuses));
-    for (size_t i = 0; i < 8; i++) {
+    result = (int)CALL(name, pipe_pipeline(l->argvs, l->n, in, out, statuses));
+    for (size_t i = 0; i < LINE_PROGRAMS; i++) {
+        touched += statuses[i] != UNTOUCHED;
+        if (i > l->n)
+            continue;
         snprintf(status, sizeof(status), "statuses[%zu]", i);
         tell_int(status, statuses[i]);
     }
+    snprintf(status, sizeof(status), "statuses set %s", name);
+    tell_int(status, touched);
+    return result;
 }
 
 HELPER void tell_flags(const char *when, int in, int out)
@@ -1356,19 +1981,102 @@ SCENARIO(pipeline_mistaken)
     call_pipeline("n is 0", &l, in, out);
 }
 
+/* Calls with 0, 1, 2, ... descriptors left, until one works. */
 SCENARIO(pipeline_with_few_descriptors)
 {
     struct scarcity sc;
     struct line l;
-    int in = given_fd("in"), out = given_fd("out");
+    char name[32];
+    int in = given_fd("in"), out = given_fd("out"), result = -1;
+    bool lowest = given_int("lowest") == 1;
+    int old = begin_hold();
 
     parse_line(&l, given_str("line"));
-    leave_few_descriptors(&sc, (int)given_int("few"));
-    int before = count_open();
-    call_pipeline("pipeline", &l, in, out);
-    tell_int("leaked", count_open() - before);
+    if (lowest) {
+        close(0);
+        close(1);
+    }
+    tell_flags("before", in, out);
+    for (int few = 0; few <= given_int("most") && result == -1; few++) {
+        leave_few_descriptors(&sc, few, lowest);
+        snprintf(name, sizeof(name), "with %d left", few);
+        result = call_pipeline(name, &l, in, out);
+        snprintf(name, sizeof(name), "leaked %d", few);
+        tell_int(name, count_open() - (SCARCE_BELOW - few));
+        snprintf(name, sizeof(name), "children %d", few);
+        tell_int(name, count_children());
+        snprintf(name, sizeof(name), "after %d", few);
+        tell_flags(name, in, out);
+        give_descriptors_back(&sc);
+        tell_int("tried", few);
+    }
+    end_hold(old);
+}
+
+SCENARIO(pipeline_held)
+{
+    int old = begin_hold();
+
+    scenario_pipeline();
+    end_hold(old);
+}
+
+SCENARIO(pipeline_with_text)
+{
+    FILE *f = begin_text(given_fd("text"));
+
+    scenario_pipeline();
+    fclose(f);
+}
+
+SCENARIO(pipeline_beside_a_child)
+{
+    pid_t pid = new_dead_child();
+
+    scenario_pipeline();
+    tell_dead_child(pid);
+}
+
+/* waitpid() is made to fail: the scenario waits in its place. */
+SCENARIO(pipeline_that_cannot_wait)
+{
+    scenario_pipeline();
     tell_int("children", count_children());
-    give_descriptors_back(&sc);
+    wait_for_children();
+}
+
+/* For each of sigpipe_cases, two programs that tell what they get of their
+ * caller, and a call that fails. */
+SCENARIO(pipeline_with_signals)
+{
+    struct line l;
+    char name[48], text[512];
+    int in = given_fd("in"), out = given_fd("out"), statuses[2];
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int closed = fcntl(in, F_DUPFD, 30);
+
+    close(closed);
+    setenv("KIT_WORD", given_str("word"), 1);
+    dup2(null, SPARE_FD);
+    parse_line(&l, "inherit|inherit");
+    for (int how = 0; how < SIGPIPE_CASES; how++) {
+        arrange_signals(how);
+        put_inheritance(text, sizeof(text));
+        snprintf(name, sizeof(name), "caller %d", how);
+        tell_str(name, text);
+        tell_signals("before", how);
+        snprintf(name, sizeof(name), "SIGPIPE %s", sigpipe_cases[how]);
+        CALL(name, pipe_pipeline(l.argvs, l.n, in, out, statuses));
+        tell_signals("after the call", how);
+        snprintf(name, sizeof(name), "bad in_fd, SIGPIPE %s",
+                 sigpipe_cases[how]);
+        CALL(name, pipe_pipeline(l.argvs, l.n, closed, out, statuses));
+        tell_signals("after a failure", how);
+    }
+    forget_signals();
+    unsetenv("KIT_WORD");
+    close(SPARE_FD);
+    close(null);
 }
 
 /* Runs a line between two pipes, with `size` bytes of input that fit into one;
@@ -1411,6 +2119,23 @@ TEST(pipeline, pipeline_joins_programs_in_order)
     expect_exit(s, "statuses[1]", 0);
     expect_exit(s, "statuses[2]", 0);
     expect_same(got, n, data, 1003);
+
+    n = sizeof(got); /* cat is found along PATH */
+    s = run_line("tag a|=cat|tag b|tag c", data, 1000, got, &n);
+    expect_exit(s, "statuses[1]", 0);
+    expect_same(got, n, data, 1003);
+
+    /* As many as one likes. */
+    char line[LINE_PROGRAMS * 8] = "tag a", letters[LINE_PROGRAMS] = "a";
+    for (int i = 1; i < LINE_PROGRAMS - 2; i++) {
+        letters[i] = (char)('a' + i);
+        snprintf(line + strlen(line), 8, "|tag %c", letters[i]);
+    }
+    n = sizeof(got);
+    s = run_line(line, "", 0, got, &n);
+    expect_exit(s, "statuses[21]", 0);
+    expect_int(s, "statuses[22]", UNTOUCHED);
+    expect_same(got, n, letters, LINE_PROGRAMS - 2);
 }
 
 TEST(pipeline, pipeline_gives_each_program_its_own_status)
@@ -1424,6 +2149,69 @@ TEST(pipeline, pipeline_gives_each_program_its_own_status)
     expect_exit(s, "statuses[2]", 0);
     expect_exit(s, "statuses[3]", 9);
     expect_int(s, "statuses[4]", UNTOUCHED);
+
+    /* The first ends long after the last. */
+    struct ends hold = new_pipe();
+    s = START(pipeline_held, STR("line", "quiet 5|exit 9"),
+              FD("in", new_empty_input()), LEND_FD("out", hold.r),
+              FD("hold", hold.r));
+    await_asleep(s);
+    shut(&hold.w);
+    finish(s);
+    expect_return(s, "pipeline", 0);
+    expect_exit(s, "statuses[0]", 5);
+    expect_exit(s, "statuses[1]", 9);
+
+    /* A program that is stopped has not ended. */
+    hold = new_pipe();
+    s = START(pipeline, STR("line", "stop 6|exit 4"), FD("in", hold.r),
+              FD("out", hold.w));
+    await_asleep(s);
+    thaw(s);
+    finish(s);
+    expect_return(s, "pipeline", 0);
+    expect_exit(s, "statuses[0]", 6);
+    expect_exit(s, "statuses[1]", 4);
+
+    s = START(pipeline_beside_a_child, STR("line", "exit 1|exit 2"),
+              FD("in", new_empty_input()), FD("out", new_empty_input()));
+    finish(s);
+    expect_return(s, "pipeline", 0);
+    expect_exit(s, "statuses[0]", 1);
+    expect_exit(s, "statuses[1]", 2);
+    expect_own_child(s, "pipe_pipeline");
+}
+
+TEST(pipeline, pipeline_gives_its_programs_what_the_caller_has)
+{
+    struct ends out = new_pipe();
+    char word[17], name[48], got[8192], *at = got;
+
+    random_text(word, 16);
+    struct subject *s =
+        START(pipeline_with_signals, FD("in", new_empty_input()),
+              FD("out", out.w), STR("word", word));
+    finish(s);
+    size_t left = peer_read(out.r, got, sizeof(got));
+    for (int how = 0; how < SIGPIPE_CASES; how++) {
+        snprintf(name, sizeof(name), "SIGPIPE %s", sigpipe_cases[how]);
+        expect_return(s, name, 0);
+        expect_signals(s, "after the call", how);
+        for (int i = 0; i < 2; i++) {
+            char *end = memchr(at, '\n', left);
+            size_t n = end == NULL ? left : (size_t)(end + 1 - at);
+            snprintf(name, sizeof(name), "caller %d", how);
+            expect_inheritance(i == 0 ? "the last program"
+                                      : "the first program",
+                               at, n, got_str(s, name));
+            at += n;
+            left -= n;
+        }
+        snprintf(name, sizeof(name), "bad in_fd, SIGPIPE %s",
+                 sigpipe_cases[how]);
+        expect_error(s, name, EBADF);
+        expect_signals(s, "after a failure", how);
+    }
 }
 
 TEST(pipeline, pipeline_runs_its_programs_side_by_side)
@@ -1480,6 +2268,31 @@ TEST(pipeline, pipeline_counts_a_missing_program_as_127)
     expect_exit(s, "statuses[2]", 0);
     EXPECT(n == 1 && got[0] == 'z', "the last program runs, and sees no input",
            "%zu bytes came out", n);
+
+    /* Whatever exec says; and nothing is printed on 2. */
+    struct ends out = new_pipe(), err = new_pipe();
+    char line[256];
+    snprintf(line, sizeof(line), "%s|/dev/null/program|/no/such/program",
+             new_dir());
+    s = START(pipeline_held, STR("line", line), FD("in", new_empty_input()),
+              FD("out", out.w), FD("hold", err.w));
+    finish(s);
+    expect_return(s, "pipeline", 0);
+    expect_exit(s, "statuses[0]", 127);
+    expect_exit(s, "statuses[1]", 127);
+    expect_exit(s, "statuses[2]", 127);
+    n = peer_read_now(err.r, got, sizeof(got));
+    EXPECT(n == 0, "your function prints nothing, and nor does its child",
+           "on descriptor 2 comes: %.*s", (int)n, got);
+
+    struct ends text = new_pipe();
+    out = new_pipe();
+    s = START(pipeline_with_text, STR("line", "/no/such/program"),
+              FD("in", new_empty_input()), FD("out", out.w),
+              FD("text", text.w));
+    finish(s);
+    expect_exit(s, "statuses[0]", 127);
+    expect_text_once(text.r);
 }
 
 TEST(pipeline, pipeline_works_whatever_numbers_in_and_out_have)
@@ -1525,6 +2338,21 @@ TEST(pipeline, pipeline_works_whatever_numbers_in_and_out_have)
                "in_fd and out_fd are still open in the caller",
                "one of them is closed");
     }
+
+    /* 2 is open in each program, also when it is in_fd or out_fd. */
+    for (int i = 0; i < 2; i++) {
+        struct ends out = new_pipe();
+        struct subject *s =
+            START(pipeline_at, STR("line", "fds and copy|fds and copy"),
+                  FD("in", new_empty_input()), FD("out", out.w),
+                  INT("in_at", i == 0 ? 2 : 0), INT("out_at", i == 0 ? 1 : 2));
+        finish(s);
+        expect_return(s, "pipeline", 0);
+        size_t n = peer_read(out.r, got, sizeof(got));
+        expect_fds(got, n, "0 1 2 | 0 1 2 | ",
+                   i == 0 ? "in_fd 2, out_fd 1: each program has open 0 1 2 |"
+                          : "in_fd 0, out_fd 2: each program has open 0 1 2 |");
+    }
 }
 
 TEST(pipeline, pipeline_leaves_the_callers_descriptors_alone)
@@ -1550,6 +2378,9 @@ TEST(pipeline, pipeline_leaves_the_callers_descriptors_alone)
     expect_error(s, "n is 0", EINVAL);
     EXPECT(peer_read(out.r, got, sizeof(got)) == 0, "nothing was started",
            "a program has written to out_fd");
+    EXPECT(calls_made(s, "fork") == 0,
+           "nothing is started when in_fd or out_fd is not open",
+           "%u processes were", calls_made(s, "fork"));
 }
 
 TEST(pipeline, pipeline_leaves_nothing_open_and_no_child)
@@ -1564,29 +2395,88 @@ TEST(pipeline, pipeline_leaves_nothing_open_and_no_child)
     expect_nothing_left(s);
 }
 
+/* A line that lives until the test lets it go, with 0, 1, 2, ... descriptors
+ * to be had; what the last program prints has gone through all of them. */
+HELPER void expect_end_of_line(bool lowest)
+{
+    enum { MOST = 16 };
+    struct ends hold = new_pipe(), out = new_pipe();
+    char name[48], expected[96];
+    struct subject *s = START(
+        pipeline_with_few_descriptors, STR("line", "hold 0 text|copy|copy"),
+        FD("in", new_empty_input()), FD("out", out.w), FD("hold", hold.r),
+        INT("most", MOST), INT("lowest", lowest));
+
+    await_asleep(s);
+    if (bytes_waiting(out.r) > 0) /* all three run */
+        shut(&hold.w);
+    finish(s);
+    int tried = (int)got_int(s, "tried");
+    for (int few = 0; few <= tried; few++) {
+        snprintf(name, sizeof(name), "with %d left", few);
+        if (few == MOST || got_int(s, name) != -1) {
+            expect_return(s, name, 0);
+        } else {
+            expect_error(s, name, EMFILE);
+            snprintf(name, sizeof(name), "statuses set with %d left", few);
+            EXPECT(got_int(s, name) == 0, "statuses[] is as before",
+                   "%lld of them are not", got_int(s, name));
+        }
+        snprintf(expected, sizeof(expected),
+                 "no descriptor is left open when %d could be had", few);
+        snprintf(name, sizeof(name), "leaked %d", few);
+        EXPECT(got_int(s, name) == 0, expected,
+               "%lld more are open than before", got_int(s, name));
+        snprintf(expected, sizeof(expected),
+                 "every child is waited for when %d descriptors could be had",
+                 few);
+        snprintf(name, sizeof(name), "children %d", few);
+        EXPECT(got_int(s, name) == 0, expected,
+               "children that nobody has waited for: %lld", got_int(s, name));
+        snprintf(name, sizeof(name), "in after %d", few);
+        EXPECT(got_int(s, name) == got_int(s, "in before"),
+               "in_fd has its flags as before", "they have changed");
+        snprintf(name, sizeof(name), "out after %d", few);
+        EXPECT(got_int(s, name) == got_int(s, "out before"),
+               "out_fd has its flags as before", "they have changed");
+    }
+}
+
 TEST(pipeline, pipeline_ends_what_it_started_when_it_cannot_go_on)
 {
-    struct ends in = new_pipe(), out = new_pipe();
+    struct subject *s;
 
-    /* Two descriptors are one pipe: three programs need two. */
-    struct subject *s =
-        START(pipeline_with_few_descriptors, STR("line", "copy|copy|copy"),
-              FD("in", in.r), FD("out", out.w), INT("few", 2));
-    finish(s);
-    expect_error(s, "pipeline", EMFILE);
-    expect_int(s, "statuses[0]", UNTOUCHED);
-    EXPECT(got_int(s, "leaked") == 0, "no descriptor is left open",
-           "%lld more are open than before", got_int(s, "leaked"));
-    EXPECT(got_int(s, "children") == 0, "every child is waited for",
-           "children that nobody has waited for: %lld", got_int(s, "children"));
+    expect_end_of_line(false);
+    expect_end_of_line(true); /* 0 and 1 among them */
 
-    s = START(pipeline, STR("line", "copy|copy|copy"),
-              FD("in", new_empty_input()), LEND_FD("out", out.r),
-              FAIL("fork", 2, 1, EAGAIN));
+    for (unsigned nth = 1; nth <= 3; nth++) {
+        struct ends hold = new_pipe(), out = new_pipe();
+        s = START(pipeline_held, STR("line", "hold 0 x|hold 0 y|hold 0 z"),
+                  FD("in", new_empty_input()), FD("out", out.w),
+                  FD("hold", hold.r), FAIL("fork", nth, 1, EAGAIN),
+                  FAIL("waitpid", 1, MANY_INTERRUPTS, EINTR));
+        if (finish_held(s, &hold.w, "fork", nth)) {
+            expect_error(s, "pipeline", EAGAIN);
+            EXPECT(got_int(s, "statuses set pipeline") == 0,
+                   "statuses[] is as before", "%lld of them are not",
+                   got_int(s, "statuses set pipeline"));
+        }
+        expect_nothing_left(s);
+    }
+
+    s = START(pipeline_that_cannot_wait, STR("line", "exit 0|exit 0|exit 0"),
+              FD("in", new_empty_input()), FD("out", new_empty_input()),
+              FAIL("waitpid", 1, 1, ECHILD));
     finish(s);
-    if (calls_made(s, "fork") > 1)
-        expect_error(s, "pipeline", EAGAIN);
-    expect_nothing_left(s);
+    if (got_int(s, "pipeline") == -1) {
+        EXPECT(got_int(s, "statuses set pipeline") == 0,
+               "when a wait fails statuses[] is as before",
+               "%lld of them are not", got_int(s, "statuses set pipeline"));
+        EXPECT(got_int(s, "children") <= 1,
+               "when one wait fails the other programs are waited for",
+               "children that nobody has waited for: %lld",
+               got_int(s, "children"));
+    }
 }
 
 TEST(pipeline, pipeline_survives_signals)
@@ -1686,6 +2576,12 @@ TEST(log, log_writes_a_record_as_it_is)
         expect_return(s, "log", 0);
         expect_same(got, peer_read(p.r, got, sizeof(got)), rec, sizes[i]);
     }
+
+    struct ends p = new_pipe(); /* nothing, where each write() would fail */
+    struct subject *s = START(log, FD("out", p.w), BYTES("rec", rec, 0),
+                              FAIL("write", 1, 1000, EIO));
+    finish(s);
+    expect_return(s, "log", 0);
 }
 
 TEST(log, log_refuses_a_record_over_pipe_buf)
@@ -1709,6 +2605,12 @@ TEST(log, log_says_epipe_when_nobody_reads)
     struct subject *s = START(log, FD("out", p.w), BYTES("rec", "hello", 5));
     finish(s);
     expect_error(s, "log", EPIPE);
+
+    struct ends good = new_pipe(), broken = new_pipe();
+    shut(&broken.r);
+    s = START(log_with_signals, FD("good", good.w), FD("broken", broken.w));
+    finish(s);
+    expect_epipe_alone(s);
 }
 
 TEST(log, log_shows_nothing_of_a_record_until_all_of_it_fits)
@@ -1735,9 +2637,12 @@ TEST(log, log_shows_nothing_of_a_record_until_all_of_it_fits)
     p = new_small_pipe();
     peer_write(p.w, filler, sizeof(filler));
     REQUIRE(fcntl(p.w, F_SETFL, O_WRONLY | O_NONBLOCK) == 0);
-    s = START(log, FD("out", p.w), BYTES("rec", rec, sizeof(rec)));
+    s = START(log, LEND_FD("out", p.w), BYTES("rec", rec, sizeof(rec)));
     finish(s);
     expect_error(s, "log", EAGAIN);
+    EXPECT((fcntl(p.w, F_GETFL) & O_NONBLOCK) != 0,
+           "the caller's descriptor is in non-blocking mode as before",
+           "it is in blocking mode");
     waiting = bytes_waiting(p.r);
     EXPECT(waiting == (int)sizeof(filler), "nothing is written when EAGAIN is",
            "%d bytes are", waiting - (int)sizeof(filler));
@@ -1877,13 +2782,20 @@ HELPER void tell_gate(const char *who, const struct pipe_gate *g,
     tell_int(name, is_open(before->read_fd) + is_open(before->write_fd));
 }
 
+/* With "low" the ends can be 0 and 1. */
 SCENARIO(gate_used_twice)
 {
     struct pipe_gate g, before;
 
+    if (given_int("low") == 1) {
+        close(0);
+        close(1);
+    }
     if (CALL("init", pipe_gate_init(&g)) == -1)
         return;
     before = g;
+    tell_int("close-on-exec", (fcntl(g.read_fd, F_GETFD) & FD_CLOEXEC) &&
+                                  (fcntl(g.write_fd, F_GETFD) & FD_CLOEXEC));
     if (fork() == 0) {
         CALL("wait", pipe_gate_wait(&g));
         tell_gate("waiter", &g, &before);
@@ -1901,7 +2813,7 @@ SCENARIO(gate_with_few_descriptors)
     struct pipe_gate g = {UNTOUCHED, UNTOUCHED};
     struct scarcity sc;
 
-    leave_few_descriptors(&sc, 1);
+    leave_few_descriptors(&sc, 1, false);
     CALL("init", pipe_gate_init(&g));
     tell_int("read_fd", g.read_fd);
     tell_int("leaked", count_open() - (SCARCE_BELOW - 1));
@@ -1970,16 +2882,15 @@ TEST(gate, gate_is_not_held_by_a_program_that_runs_meanwhile)
     expect_return(s, "init", 0);
     expect_return(s, "wait 0", 0);
     expect_return(s, "open", 0);
+    s = START(gate_used_twice, INT("low", 0));
+    finish(s);
+    EXPECT(got_int(s, "close-on-exec") == 1, "both ends are close-on-exec",
+           "one of them is not");
 }
 
-TEST(gate, gate_closes_both_ends_in_every_process)
+/* What gate_used_twice told of the ends and the fields. */
+HELPER void expect_closed_ends(struct subject *s)
 {
-    struct subject *s = START(gate_used_twice, NOTHING);
-
-    finish(s);
-    expect_return(s, "init", 0);
-    expect_return(s, "wait", 0);
-    expect_return(s, "open", 0);
     EXPECT(got_int(s, "waiter open") == 0,
            "both ends are closed in the process that waited",
            "%lld are still open", got_int(s, "waiter open"));
@@ -1991,6 +2902,29 @@ TEST(gate, gate_closes_both_ends_in_every_process)
     expect_error(s, "wait again", EINVAL);
     expect_error(s, "open again", EINVAL);
     expect_nothing_left(s);
+}
+
+TEST(gate, gate_closes_both_ends_in_every_process)
+{
+    static const int errors[] = {EIO, ENOMEM};
+    struct subject *s;
+
+    for (int low = 0; low < 2; low++) {
+        s = START(gate_used_twice, INT("low", low));
+        finish(s);
+        expect_return(s, "init", 0);
+        expect_return(s, "wait", 0);
+        expect_return(s, "open", 0);
+        expect_closed_ends(s);
+    }
+    for (int i = 0; i < 2; i++) { /* also after an error of read() */
+        s = START(gate_used_twice, INT("low", 0),
+                  FAIL("read", 1, 1, errors[i]));
+        finish(s);
+        if (calls_made(s, "read") > 0)
+            expect_error(s, "wait", errors[i]);
+        expect_closed_ends(s);
+    }
 
     s = START(gate_with_few_descriptors, NOTHING);
     finish(s);
@@ -2003,14 +2937,17 @@ TEST(gate, gate_closes_both_ends_in_every_process)
  * converse: pipe_converse()
  */
 
+/* With cap 0 out is NULL, with in_size 0 in. */
 HELPER void call_converse(const char *name, char *const argv[], const void *in,
                           size_t in_size, size_t cap)
 {
-    unsigned char *out = new_buffer(cap);
+    unsigned char *out = new_buffer(cap), *to = cap == 0 ? NULL : out;
     size_t out_len = (size_t)UNTOUCHED;
     int status = UNTOUCHED;
 
-    CALL(name, pipe_converse(argv, in, in_size, out, cap, &out_len, &status));
+    if (in_size == 0)
+        in = NULL;
+    CALL(name, pipe_converse(argv, in, in_size, to, cap, &out_len, &status));
     tell_int("out_len", (long long)out_len);
     tell_int("status", status);
     tell_buffer("out", out, out_len, cap);
@@ -2035,8 +2972,12 @@ SCENARIO(converse_with_few_descriptors)
     char name[32];
 
     parse_line(&l, "copy");
+    if (given_int("lowest") == 1) {
+        close(0);
+        close(1);
+    }
     for (int few = 0; few <= given_int("most"); few++) {
-        leave_few_descriptors(&sc, few);
+        leave_few_descriptors(&sc, few, given_int("lowest") == 1);
         snprintf(name, sizeof(name), "with %d left", few);
         call_converse(name, l.words[0], "hello", 5, 100);
         snprintf(name, sizeof(name), "leaked %d", few);
@@ -2045,6 +2986,84 @@ SCENARIO(converse_with_few_descriptors)
         tell_int(name, count_children());
         give_descriptors_back(&sc);
     }
+}
+
+SCENARIO(converse_beside_a_child)
+{
+    pid_t pid = new_dead_child();
+
+    scenario_converse();
+    tell_dead_child(pid);
+}
+
+SCENARIO(converse_held)
+{
+    int old = begin_hold();
+
+    scenario_converse();
+    end_hold(old);
+}
+
+/* waitpid() is made to fail: the scenario waits in its place. */
+SCENARIO(converse_that_cannot_wait)
+{
+    scenario_converse();
+    wait_for_children();
+}
+
+/* Descriptors 0, 1, 2 are closed where `mask` has a bit. */
+SCENARIO(converse_without_standard_fds)
+{
+    struct line l;
+
+    parse_line(&l, given_str("program"));
+    for (int fd = 0; fd < 3; fd++)
+        if (given_int("mask") >> fd & 1)
+            close(fd);
+    call_converse("converse", l.words[0], "text", 4, 100);
+    tell_int("open", is_open(0) | is_open(1) << 1 | is_open(2) << 2);
+}
+
+/* As capture_with_signals, and with a program that closes its input before it
+ * has got more than a pipe holds. */
+SCENARIO(converse_with_signals)
+{
+    static char in[2 * PIPE_BYTES];
+    char **argv = TOOL_ARGV((char *)"inherit");
+    char **deaf = TOOL_ARGV((char *)"deaf", (char *)"text");
+    char *missing[] = {(char *)"/no/such/program", NULL};
+    char name[48], text[512];
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    setenv("KIT_WORD", given_str("word"), 1);
+    dup2(null, SPARE_FD);
+    for (int how = 0; how < SIGPIPE_CASES; how++) {
+        size_t len = 0;
+        int status;
+        arrange_signals(how);
+        put_inheritance(text, sizeof(text));
+        snprintf(name, sizeof(name), "caller %d", how);
+        tell_str(name, text);
+        tell_signals("before", how);
+        snprintf(name, sizeof(name), "SIGPIPE %s", sigpipe_cases[how]);
+        CALL(name,
+             pipe_converse(argv, NULL, 0, text, sizeof(text), &len, &status));
+        tell_signals("after the call", how);
+        snprintf(name, sizeof(name), "program %d", how);
+        tell_bytes(name, text, len < sizeof(text) ? len : 0);
+        snprintf(name, sizeof(name), "deaf, SIGPIPE %s", sigpipe_cases[how]);
+        CALL(name, pipe_converse(deaf, in, sizeof(in), text, sizeof(text), &len,
+                                 &status));
+        tell_signals("after a broken input", how);
+        snprintf(name, sizeof(name), "missing, SIGPIPE %s", sigpipe_cases[how]);
+        CALL(name, pipe_converse(missing, in, sizeof(in), text, sizeof(text),
+                                 &len, &status));
+        tell_signals("after a failure", how);
+    }
+    forget_signals();
+    unsetenv("KIT_WORD");
+    close(SPARE_FD);
+    close(null);
 }
 
 HELPER struct subject *finish_converse(const char *program, const void *in,
@@ -2150,6 +3169,11 @@ TEST(converse, converse_drops_what_is_over_cap_but_counts_it)
     expect_bytes(s, "out", data, 1000);
     expect_guard(s, "out", 1000);
     expect_exit(s, "status", 0);
+
+    s = finish_converse("copy", data, size, 0); /* and out is NULL */
+    expect_return(s, "converse", 0);
+    expect_int(s, "out_len", (long long)size);
+    expect_exit(s, "status", 0);
     free(data);
 }
 
@@ -2164,6 +3188,101 @@ TEST(converse, converse_gives_the_program_the_callers_signals)
     size_t n;
     const char *fds = got_bytes(s, "out", &n);
     expect_fds(fds, n, "0 1 2 ", "the program has open: 0 1 2");
+
+    char word[17], name[48];
+    random_text(word, 16);
+    s = START(converse_with_signals, STR("word", word));
+    finish(s);
+    expect_callers_signals(s);
+    for (int how = 0; how < SIGPIPE_CASES; how++) {
+        snprintf(name, sizeof(name), "deaf, SIGPIPE %s", sigpipe_cases[how]);
+        expect_return(s, name, 0);
+        expect_signals(s, "after a broken input", how);
+    }
+}
+
+TEST(converse, converse_works_when_0_1_and_2_are_closed)
+{
+    /* bit 0: descriptor 0 is closed, and so on; what the program has then */
+    static const struct {
+        int closed;
+        const char *fds, *expected;
+    } cases[] = {
+        {1, "0 1 2 ", "with 0 closed in the caller the program has: 0 1 2"},
+        {2, "0 1 2 ", "with 1 closed in the caller the program has: 0 1 2"},
+        {3, "0 1 2 ", "with 0 and 1 closed in the caller it has: 0 1 2"},
+        {4, "0 1 ", "with 2 closed in the caller the program has: 0 1"},
+        {7, "0 1 ", "with 0, 1 and 2 closed in the caller it has: 0 1"}};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct subject *s =
+            START(converse_without_standard_fds, STR("program", "fds and copy"),
+                  INT("mask", cases[i].closed));
+        finish(s);
+        expect_return(s, "converse", 0);
+        size_t n;
+        const char *out = got_bytes(s, "out", &n);
+        EXPECT(n > 6 && memcmp(out + n - 6, "| text", 6) == 0,
+               "the program copies its input", "%.*s", (int)n, out);
+        expect_fds(out, n - 6, cases[i].fds, cases[i].expected);
+        expect_exit(s, "status", 0);
+        EXPECT(under_valgrind() || /* which opens files of its own there */
+                   got_int(s, "open") == (~cases[i].closed & 7),
+               "0, 1 and 2 are open or closed in the caller as before",
+               "now open:%s%s%s", got_int(s, "open") & 1 ? " 0" : "",
+               got_int(s, "open") & 2 ? " 1" : "",
+               got_int(s, "open") & 4 ? " 2" : "");
+    }
+}
+
+/* A call that fails, the nth of its kind, in a conversation with a program
+ * that does not end by itself, nor by SIGTERM. */
+HELPER void expect_end_of_talk(const char *call, unsigned nth, int err)
+{
+    struct ends hold = new_pipe();
+    struct subject *s =
+        START(converse_held, STR("program", "hold 0 text"), FD("hold", hold.r),
+              BYTES("in", "input", 5), INT("cap", 100), FAIL(call, nth, 1, err),
+              FAIL("waitpid", 1, MANY_INTERRUPTS, EINTR));
+    if (!finish_held(s, &hold.w, call, nth)) {
+        expect_return(s, "converse", 0);
+        return;
+    }
+    expect_error(s, "converse", err);
+    expect_int(s, "out_len", UNTOUCHED);
+    expect_int(s, "status", UNTOUCHED);
+    expect_nothing_left(s);
+}
+
+TEST(converse, converse_ends_the_program_when_it_cannot_go_on)
+{
+    for (unsigned nth = 1; nth <= 3; nth++)
+        expect_end_of_talk("read", nth, EIO);
+    expect_end_of_talk("poll", 1, ENOMEM);
+    expect_end_of_talk("poll", 2, ENOMEM);
+
+    /* Input that cannot be written is not dropped in silence. */
+    struct subject *s =
+        START(converse, STR("program", "copy"), BYTES("in", "input", 5),
+              INT("cap", 100), FAIL("write", 1, 1000, EIO));
+    finish(s);
+    if (calls_made(s, "write") > 0) {
+        expect_error(s, "converse", EIO);
+        expect_int(s, "out_len", UNTOUCHED);
+        expect_int(s, "status", UNTOUCHED);
+    }
+    expect_nothing_left(s);
+
+    for (unsigned nth = 1; nth <= 2; nth++) {
+        s = START(converse_that_cannot_wait, STR("program", "copy"),
+                  BYTES("in", "input", 5), INT("cap", 100),
+                  FAIL("waitpid", nth, 1, ECHILD));
+        finish(s);
+        if (got_int(s, "converse") == -1) {
+            expect_int(s, "out_len", UNTOUCHED);
+            expect_int(s, "status", UNTOUCHED);
+        }
+    }
 }
 
 TEST(converse, converse_survives_signals_and_short_transfers)
@@ -2194,6 +3313,12 @@ TEST(converse, converse_leaves_nothing_open_and_no_child)
     s = finish_converse("deaf answer", "hello", 5, 100);
     expect_return(s, "converse", 0);
     expect_nothing_left(s);
+
+    s = START(converse_beside_a_child, STR("program", "copy"),
+              BYTES("in", "hello", 5), INT("cap", 100));
+    finish(s);
+    expect_return(s, "converse", 0);
+    expect_own_child(s, "pipe_converse");
 }
 
 TEST(converse, converse_leaves_nothing_behind_when_it_cannot_start)
@@ -2205,9 +3330,13 @@ TEST(converse, converse_leaves_nothing_behind_when_it_cannot_start)
     expect_int(s, "status", UNTOUCHED);
     expect_nothing_left(s);
 
-    s = START(converse_with_few_descriptors, INT("most", 12));
+    s = START(converse_with_few_descriptors, INT("most", 12), INT("lowest", 0));
     finish(s);
     expect_emfile_or_success(s, 12);
+    s = START(converse_with_few_descriptors, INT("most", 14),
+              INT("lowest", 1)); /* 0 and 1 among them */
+    finish(s);
+    expect_emfile_or_success(s, 14);
 
     s = START(converse, STR("program", "copy"), BYTES("in", "hello", 5),
               INT("cap", 10), FAIL("fork", 1, 1, EAGAIN));

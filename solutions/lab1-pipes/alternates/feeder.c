@@ -131,6 +131,15 @@ static void shut(int fd)
     errno = saved;
 }
 
+static void end_child(pid_t pid)
+{
+    int saved = errno;
+
+    kill(pid, SIGKILL);
+    wait_for_child(pid, NULL);
+    errno = saved;
+}
+
 /* Ends above 2 and not close-on-exec. */
 static int pipe_up(int ends[2])
 {
@@ -186,24 +195,27 @@ static pid_t run(char *const argv[], int in, int out, const int *others, int n)
         become(argv, in, out, others, n, report[1]);
     }
     shut(report[1]);
-    if (pid != -1 && pipe_read_full(report[0], &err, sizeof(err)) > 0) {
-        wait_for_child(pid, NULL);
+    ssize_t got = pid == -1 ? 0 : pipe_read_full(report[0], &err, sizeof(err));
+    if (got > 0)
         errno = err;
+    if (got != 0) {
+        end_child(pid);
         pid = -1;
     }
     shut(report[0]);
     return pid;
 }
 
-/* A child that writes `in` to fd and ends; it closes other. */
+/* A child that writes `in` to fd and exits with the errno of that; it closes
+ * other.  A reader that left is no error. */
 static pid_t feed(int fd, int other, const void *in, size_t size)
 {
     pid_t pid = fork();
 
     if (pid == 0) {
         close(other);
-        signal(SIGPIPE, SIG_DFL); /* a reader that left is its end */
-        write_held(fd, in, size);
+        if (write_held(fd, in, size) == -1 && errno != EPIPE)
+            _exit(errno);
         _exit(0);
     }
     return pid;
@@ -237,9 +249,9 @@ int pipe_capture(char *const argv[], char *out, size_t cap, size_t *len,
     shut(ends[1]);
     ssize_t n = pid == -1 ? -1 : gather(ends[0], out, cap);
     shut(ends[0]);
-    if (pid != -1 && wait_for_child(pid, &st) == -1)
-        return -1;
-    if (n == -1)
+    if (pid != -1 && n == -1)
+        end_child(pid);
+    if (n == -1 || wait_for_child(pid, &st) == -1)
         return -1;
     *len = (size_t)n;
     *status = st;
@@ -249,7 +261,7 @@ int pipe_capture(char *const argv[], char *out, size_t cap, size_t *len,
 int pipe_converse(char *const argv[], const void *in, size_t in_size, void *out,
                   size_t cap, size_t *out_len, int *status)
 {
-    int ends[4], st;
+    int ends[4], st, fed = 0;
     ssize_t n = -1;
 
     if (pipe_up(ends) == -1)
@@ -267,11 +279,16 @@ int pipe_converse(char *const argv[], const void *in, size_t in_size, void *out,
     if (feeder != -1)
         n = gather(ends[2], out, cap);
     shut(ends[2]);
+    if (pid != -1 && n == -1)
+        end_child(pid);
     if (feeder != -1)
-        wait_for_child(feeder, NULL);
-    if (pid != -1 && wait_for_child(pid, &st) == -1)
+        wait_for_child(feeder, &fed);
+    if (n != -1 && fed != 0) {
+        errno = WIFEXITED(fed) ? WEXITSTATUS(fed) : EINTR;
+        end_child(pid);
         return -1;
-    if (n == -1)
+    }
+    if (n == -1 || wait_for_child(pid, &st) == -1)
         return -1;
     *out_len = (size_t)n;
     *status = st;

@@ -31,18 +31,33 @@ static void shut(int *fd)
     errno = saved;
 }
 
-static void ignore_sigpipe(struct sigaction *old)
-{
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
+struct ignoring {
+    struct sigaction old;
+    bool was_pending;
+};
 
-    sigaction(SIGPIPE, &ignore, old);
+static const struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+/* Throws away a SIGPIPE that is pending. */
+static void ignore_sigpipe(struct ignoring *i)
+{
+    sigset_t pending;
+
+    sigpending(&pending);
+    i->was_pending = sigismember(&pending, SIGPIPE);
+    sigaction(SIGPIPE, &ignore, &i->old);
 }
 
-static void restore_sigpipe(const struct sigaction *old)
+/* A SIGPIPE that the caller has blocked was kept, though it is ignored: that is
+ * thrown away, too. */
+static void restore_sigpipe(const struct ignoring *i)
 {
     int saved = errno;
 
-    sigaction(SIGPIPE, old, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGPIPE, &i->old, NULL);
+    if (i->was_pending)
+        raise(SIGPIPE);
     errno = saved;
 }
 
@@ -80,7 +95,7 @@ static int write_all(int fd, const void *buf, size_t size)
 
 int pipe_write_full(int fd, const void *buf, size_t size)
 {
-    struct sigaction old;
+    struct ignoring old;
 
     ignore_sigpipe(&old);
     int result = write_all(fd, buf, size);
@@ -321,13 +336,15 @@ int pipe_pipeline(char *const *const argvs[], size_t n, int in_fd, int out_fd,
 
 int pipe_log(int fd, const void *rec, size_t size)
 {
-    struct sigaction old;
+    struct ignoring old;
     ssize_t n;
 
     if (size > PIPE_BUF) {
         errno = EMSGSIZE;
         return -1;
     }
+    if (size == 0)
+        return 0;
     ignore_sigpipe(&old);
     do
         n = write(fd, rec, size);
@@ -431,7 +448,7 @@ int pipe_converse(char *const argv[], const void *in, size_t in_size, void *out,
                   size_t cap, size_t *out_len, int *status)
 {
     int to[2] = {-1, -1}, from[2] = {-1, -1};
-    struct sigaction old;
+    struct ignoring old;
     size_t got = 0;
     pid_t pid;
     int result = -1;

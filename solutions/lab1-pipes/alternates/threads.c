@@ -190,26 +190,35 @@ static pid_t run(char *const argv[], int in, int out)
     int saved = errno;
     close(report[1]);
     errno = saved;
-    if (pid != -1 && pipe_read_full(report[0], &err, sizeof(err)) != 0) {
+    ssize_t n = pid == -1 ? 0 : pipe_read_full(report[0], &err, sizeof(err));
+    if (n != 0) {
+        saved = n == -1 ? errno : err;
+        kill(pid, SIGKILL);
         (void)TEMP_FAILURE_RETRY(waitpid(pid, NULL, 0));
-        errno = err;
+        errno = saved;
         pid = -1;
     }
     close_all(report, 1);
     return pid;
 }
 
-/* Reads to the end of file by stdio, and closes.  Returns 0 or an errno. */
+/* Reads to the end of file by stdio, and closes.  Returns 0 or an errno.  A
+ * signal is an error of stdio's. */
 static int drain(FILE *f, char *out, size_t cap, size_t *got)
 {
     char scrap[4096];
-    size_t n;
-    int err;
+    int err = 0;
 
-    *got = fread(out, 1, cap, f);
-    while ((n = fread(scrap, 1, sizeof(scrap), f)) > 0)
-        *got += n;
-    err = ferror(f) ? EIO : 0;
+    *got = 0;
+    while (err == 0 && !feof(f)) {
+        clearerr(f);
+        if (*got < cap)
+            *got += fread(out + *got, 1, cap - *got, f);
+        else
+            *got += fread(scrap, 1, sizeof(scrap), f);
+        if (ferror(f) && errno != EINTR)
+            err = errno;
+    }
     fclose(f);
     return err;
 }
@@ -253,9 +262,12 @@ static int talk(char *const argv[], struct writing *w, char *out, size_t cap,
         pthread_join(t, NULL);
     if (err == 0)
         err = drained;
+    if (err == 0 && w != NULL && w->err != EPIPE)
+        err = w->err;
     if (err != 0)
         kill(pid, SIGKILL);
-    (void)TEMP_FAILURE_RETRY(waitpid(pid, &st, 0));
+    if (TEMP_FAILURE_RETRY(waitpid(pid, &st, 0)) == -1 && err == 0)
+        err = errno;
     errno = err;
     if (err != 0)
         return -1;
