@@ -58,11 +58,11 @@ HELPER void tell_buffer(const char *name, const unsigned char *buf, size_t used,
     tell_int(guard, changed);
 }
 
+enum { LINE_PROGRAMS = 24 };
+
 /* A line of programs: "copy|tag a|tag b".  A word with a slash is the path of
  * a program, one with a = before it a name to be found along PATH, other words
  * are tools of this file with their arguments. */
-enum { LINE_PROGRAMS = 24 };
-
 struct line {
     char text[512];
     char *words[LINE_PROGRAMS][8];
@@ -169,8 +169,17 @@ HELPER int wait_for_children(void)
     return n;
 }
 
+enum { LAST_SIGNAL = 31 }; /* behind it are the real-time ones */
+
 /* What a caller may have arranged for SIGPIPE. */
-enum { SIGPIPE_CASES = 5, LAST_SIGNAL = 31 };
+enum {
+    SIGPIPE_DEFAULT,
+    SIGPIPE_HANDLED,
+    SIGPIPE_IGNORED,
+    SIGPIPE_BLOCKED,
+    SIGPIPE_PENDING, /* and blocked */
+    SIGPIPE_CASES
+};
 static const char *const sigpipe_cases[SIGPIPE_CASES] = {
     "default", "handled", "ignored", "blocked", "pending"};
 static volatile sig_atomic_t calls_of_handler[LAST_SIGNAL + 1];
@@ -202,15 +211,15 @@ HELPER void arrange_signals(int how)
     arrange_signal(SIGUSR2, SIG_IGN);
     arrange_signal(SIGHUP, count_signal);
     arrange_signal(SIGCHLD, count_signal);
-    arrange_signal(SIGPIPE, how == 1   ? count_signal
-                            : how == 2 ? SIG_IGN
-                                       : SIG_DFL);
+    arrange_signal(SIGPIPE, how == SIGPIPE_HANDLED   ? count_signal
+                            : how == SIGPIPE_IGNORED ? SIG_IGN
+                                                     : SIG_DFL);
     sigaddset(&set, SIGUSR1);
-    if (how >= 3)
+    if (how >= SIGPIPE_BLOCKED)
         sigaddset(&set, SIGPIPE);
     sigprocmask(SIG_BLOCK, &set, NULL);
     raise(SIGUSR1);
-    if (how == 4)
+    if (how == SIGPIPE_PENDING)
         raise(SIGPIPE);
     calls_of_handler[SIGPIPE] = 0;
 }
@@ -220,7 +229,7 @@ HELPER void forget_signals(void)
 {
     sigset_t none;
 
-    arrange_signals(2);
+    arrange_signals(SIGPIPE_IGNORED);
     arrange_signal(SIGUSR1, SIG_IGN);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -764,6 +773,14 @@ SCENARIO(read_once)
     free(buf);
 }
 
+SCENARIO(read_nothing)
+{
+    int fd = given_fd("in");
+    char buf[1];
+
+    CALL("read", pipe_read_full(fd, buf, 0));
+}
+
 /* Reads, and then again. */
 SCENARIO(read_twice)
 {
@@ -781,8 +798,8 @@ SCENARIO(read_twice)
 HELPER void expect_nothing_read(void)
 {
     struct ends p = new_pipe();
-    struct subject *s = START(read_once, FD("in", p.r), INT("size", 0),
-                              FAIL("read", 1, 1000, EIO));
+    struct subject *s =
+        START(read_nothing, FD("in", p.r), FAIL("read", 1, 1000, EIO));
 
     finish(s);
     expect_return(s, "read", 0);
@@ -915,6 +932,13 @@ SCENARIO(write_full)
     CALL("write", pipe_write_full(fd, data, size));
 }
 
+SCENARIO(write_nothing)
+{
+    int fd = given_fd("out");
+
+    CALL("write", pipe_write_full(fd, "", 0));
+}
+
 static volatile sig_atomic_t sigpipes;
 
 HELPER void count_sigpipe(int sig)
@@ -1020,8 +1044,7 @@ TEST(write, write_delivers_every_byte_to_a_slow_reader)
     expect_same(got, n, data, size);
     peer_expect_eof(p.r);
     p = new_pipe(); /* nothing to write where each write() would fail */
-    s = START(write_full, FD("out", p.w), BYTES("data", "", 0),
-              FAIL("write", 1, 1000, EIO));
+    s = START(write_nothing, FD("out", p.w), FAIL("write", 1, 1000, EIO));
     finish(s);
     expect_return(s, "write", 0);
     free(data);
@@ -2541,6 +2564,13 @@ SCENARIO(log)
     CALL("log", pipe_log(fd, rec, size));
 }
 
+SCENARIO(log_nothing)
+{
+    int fd = given_fd("out");
+
+    CALL("log", pipe_log(fd, "", 0));
+}
+
 /* A record of the test: writer, number, size, and bytes that follow from them
  * and from a key. */
 enum { WRITERS = 4, RECORDS = 60, RECORD_HEAD = 6, KEY_BYTES = 256 };
@@ -2608,8 +2638,8 @@ TEST(log, log_writes_a_record_as_it_is)
     }
 
     struct ends p = new_pipe(); /* nothing, where each write() would fail */
-    struct subject *s = START(log, FD("out", p.w), BYTES("rec", rec, 0),
-                              FAIL("write", 1, 1000, EIO));
+    struct subject *s =
+        START(log_nothing, FD("out", p.w), FAIL("write", 1, 1000, EIO));
     finish(s);
     expect_return(s, "log", 0);
 }
