@@ -251,7 +251,7 @@ int rounds_send(struct rounds *r, const void *data, size_t size,
  * Returns its size; or -1 with errno:
  *   EPIPE      the sender has left, or died, and there is no whole message
  *   EMSGSIZE   it is larger than cap; it was taken and dropped, all of it
- *   EBADMSG    a round of it says that it has more than slot_bytes; dropped, too
+ *   EBADMSG    a round of it says that it has more than slot_bytes; dropped too
  *   ETIMEDOUT  it did not come in time.  If a part of it was taken, only
  *              rounds_leave() is of use.
  *   EINVAL     deadline_ms is below -1

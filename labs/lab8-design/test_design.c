@@ -963,7 +963,7 @@ TEST(pool, another_process_may_release_it)
 
 /*
  * A small case: two want the one segment, which is in use at first, and one of
- * them may die, wherever it is; somebody who knows of its end takes back what it
+ * them may die, wherever it is; who knows of its end takes back what it
  * had.
  */
 struct region {

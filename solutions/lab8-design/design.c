@@ -666,7 +666,7 @@ static int is_gone(struct rounds *r, enum rounds_role role)
     return atomic_load(&r->state[role]) == GONE;
 }
 
-/* Waits until a number of the other side's is another than is known, with a look
+/* Waits until a number of the other side's is not the one known, with a look
  * after that side now and then. */
 static int await_round(struct rounds *r, enum rounds_role other, uint64_t known,
                        int deadline_ms, const struct timespec *until)

@@ -1,8 +1,9 @@
 /*
  * Another way: an arena with a list of free places in the order of their
  * offsets, under a semaphore; a pool with a condition, that takes the segment
- * with the oldest mark, and whose creator maps the table alone; rounds in which a process id says who is there; a ring
- * with two counters, of which each side keeps a copy of the other one's.
+ * with the oldest mark, and whose creator maps the table alone; rounds in which
+ * a process id says who is there; a ring with two counters, of which each side
+ * keeps a copy of the other one's.
  */
 #include "design.h"
 
