@@ -2441,8 +2441,7 @@ HELPER const char *damage_of(const struct trial *t)
         [WORD_IS_ALL_ONES] = "set to all ones",
         [WORD_IS_NEGATED] = "made negative",
         [WORD_IS_ONE_MORE] = "made 1 more",
-        [WORDS_CANCEL] = "made much more, the next as much less, and all "
-                         "behind them 'b'",
+        [WORDS_CANCEL] = "made much more, the next as much less, the rest 'b'",
         [WORD_IS_MINUS_2] = "set to -2, and all behind the next is 'b'",
         [WORD_IS_ONE_MORE_AT_END] =
             "made 1 more, and the dictionary's last byte is 'b'",
