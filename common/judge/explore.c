@@ -673,8 +673,8 @@ const char *explore_role_name(pid_t pid)
 
 /* ---- the report ------------------------------------------------------------ */
 
-/* "name:3:1,7:0x,9:1w" (b, n: the mode of exploration): before step 3 role 1 goes on, before step 7 role 0 dies,
- * before step 9 role 1 wakes. */
+/* "name:3:1,7:0x,9:1w": before step 3 role 1 goes on, before step 7 role 0 dies,
+ * before step 9 role 1 wakes; behind the colon, b or n for the mode. */
 static void add_choices(struct text *t)
 {
     const char *comma = "";

@@ -438,6 +438,23 @@ HELPER void expect_signals(struct subject *s, const char *after, int how)
            got_int(s, name));
 }
 
+/* What a call that could have so few descriptors has left. */
+HELPER void expect_nothing_left_of(struct subject *s, int few)
+{
+    char name[48], expected[96];
+
+    snprintf(expected, sizeof(expected),
+             "no descriptor is left open when %d could be had", few);
+    snprintf(name, sizeof(name), "leaked %d", few);
+    EXPECT(got_int(s, name) == 0, expected, "%lld more are open than before",
+           got_int(s, name));
+    snprintf(expected, sizeof(expected),
+             "every child is waited for when %d descriptors could be had", few);
+    snprintf(name, sizeof(name), "children %d", few);
+    EXPECT(got_int(s, name) == 0, expected,
+           "children that nobody has waited for: %lld", got_int(s, name));
+}
+
 HELPER bool has_failed(struct subject *s, const char *call, unsigned nth)
 {
     return calls_made(s, call) >= nth && call_result(s, call, nth - 1) == -1;
@@ -1634,7 +1651,7 @@ HELPER void expect_text_once(int fd)
 /* Checks what a *_with_few_descriptors scenario told. */
 HELPER void expect_emfile_or_success(struct subject *s, int most)
 {
-    char name[32], expected[80];
+    char name[32];
 
     for (int few = 0; few <= most; few++) {
         snprintf(name, sizeof(name), "with %d left", few);
@@ -1642,17 +1659,7 @@ HELPER void expect_emfile_or_success(struct subject *s, int most)
             expect_return(s, name, 0);
         else
             expect_error(s, name, EMFILE);
-        snprintf(expected, sizeof(expected),
-                 "no descriptor is left open when %d could be had", few);
-        snprintf(name, sizeof(name), "leaked %d", few);
-        EXPECT(got_int(s, name) == 0, expected,
-               "%lld more are open than before", got_int(s, name));
-        snprintf(expected, sizeof(expected),
-                 "every child is waited for when %d descriptors could be had",
-                 few);
-        snprintf(name, sizeof(name), "children %d", few);
-        EXPECT(got_int(s, name) == 0, expected,
-               "children that nobody has waited for: %lld", got_int(s, name));
+        expect_nothing_left_of(s, few);
     }
 }
 
@@ -2454,7 +2461,7 @@ HELPER void expect_end_of_line(bool lowest)
 {
     enum { MOST = 16 };
     struct ends hold = new_pipe(), out = new_pipe();
-    char name[48], expected[96];
+    char name[48];
     struct subject *s = START(
         pipeline_with_few_descriptors, STR("line", "hold 0 text|copy|copy"),
         FD("in", new_empty_input()), FD("out", out.w), FD("hold", hold.r),
@@ -2475,17 +2482,7 @@ HELPER void expect_end_of_line(bool lowest)
             EXPECT(got_int(s, name) == 0, "statuses[] is as before",
                    "%lld of them are not", got_int(s, name));
         }
-        snprintf(expected, sizeof(expected),
-                 "no descriptor is left open when %d could be had", few);
-        snprintf(name, sizeof(name), "leaked %d", few);
-        EXPECT(got_int(s, name) == 0, expected,
-               "%lld more are open than before", got_int(s, name));
-        snprintf(expected, sizeof(expected),
-                 "every child is waited for when %d descriptors could be had",
-                 few);
-        snprintf(name, sizeof(name), "children %d", few);
-        EXPECT(got_int(s, name) == 0, expected,
-               "children that nobody has waited for: %lld", got_int(s, name));
+        expect_nothing_left_of(s, few);
         snprintf(name, sizeof(name), "in after %d", few);
         EXPECT(got_int(s, name) == got_int(s, "in before"),
                "in_fd has its flags as before", "they have changed");
