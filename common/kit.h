@@ -251,6 +251,11 @@ void kill_subject(struct subject *s);
 void freeze(struct subject *s);
 void thaw(struct subject *s);
 
+/* So many milliseconds pass at once, on every clock that the student's code
+ * reads in this scenario; its deadlines are over so much sooner.  A wait that
+ * has begun is as long as it was: see to it that another one comes. */
+void time_passes(struct subject *s, unsigned ms);
+
 /* Waits until a value of that name was told. */
 void await(struct subject *s, const char *name);
 /* Waits until a process of the scenario sleeps in that system call

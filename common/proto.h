@@ -224,6 +224,7 @@ struct area {
     uint32_t nfaults;
     struct fault faults[FAULTS];
     atomic_uint timers; /* 1 once a timer was armed: sleep is no hang then */
+    _Atomic int64_t ahead_ns; /* of the real time, on the code's clocks */
     atomic_uint ncalls; /* may exceed LOGGED_CALLS: the rest is not logged */
     struct logged_call calls[LOGGED_CALLS];
     struct schedule schedule;

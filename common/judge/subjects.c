@@ -652,6 +652,11 @@ void thaw(struct subject *s)
     signal_subject(s, SIGCONT);
 }
 
+void time_passes(struct subject *s, unsigned ms)
+{
+    atomic_fetch_add(&s->area->ahead_ns, (int64_t)ms * 1000000);
+}
+
 static void free_subject(struct subject *s)
 {
     subject_forget_values(s);

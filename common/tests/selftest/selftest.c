@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <mqueue.h>
 #include <poll.h>
 #include <pthread.h>
@@ -10,6 +11,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,10 +24,14 @@
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <threads.h>
+#include <time.h>
 #include <unistd.h>
 
 ssize_t good_read_full(int fd, void *buf, size_t size)
@@ -519,6 +525,197 @@ int lock_and_sync(const char *path)
 int nap_in_poll(int ms)
 {
     return poll(NULL, 0, ms);
+}
+
+/* ---- time --------------------------------------------------------------------- */
+
+static struct timespec in_a_minute(clockid_t clock)
+{
+    struct timespec t;
+
+    clock_gettime(clock, &t);
+    t.tv_sec += 60;
+    return t;
+}
+
+static int wait_for_condition(bool by_clock)
+{
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+    struct timespec t =
+        in_a_minute(by_clock ? CLOCK_MONOTONIC : CLOCK_REALTIME);
+    int err;
+
+    pthread_mutex_lock(&lock);
+    err = by_clock ? pthread_cond_clockwait(&cond, &lock, CLOCK_MONOTONIC, &t)
+                   : pthread_cond_timedwait(&cond, &lock, &t);
+    pthread_mutex_unlock(&lock);
+    return err;
+}
+
+static int wait_for_mutex(bool by_clock)
+{
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    struct timespec t =
+        in_a_minute(by_clock ? CLOCK_MONOTONIC : CLOCK_REALTIME);
+
+    pthread_mutex_lock(&lock);
+    return by_clock ? pthread_mutex_clocklock(&lock, CLOCK_MONOTONIC, &t)
+                    : pthread_mutex_timedlock(&lock, &t);
+}
+
+static void *hold_rwlock(void *lock)
+{
+    pthread_rwlock_wrlock(lock);
+    return NULL;
+}
+
+static int wait_for_rwlock(bool to_write, bool by_clock)
+{
+    pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
+    struct timespec t =
+        in_a_minute(by_clock ? CLOCK_MONOTONIC : CLOCK_REALTIME);
+    pthread_t holder;
+
+    pthread_create(&holder, NULL, hold_rwlock, &lock);
+    pthread_join(holder, NULL);
+    if (to_write)
+        return by_clock ? pthread_rwlock_clockwrlock(&lock, CLOCK_MONOTONIC, &t)
+                        : pthread_rwlock_timedwrlock(&lock, &t);
+    return by_clock ? pthread_rwlock_clockrdlock(&lock, CLOCK_MONOTONIC, &t)
+                    : pthread_rwlock_timedrdlock(&lock, &t);
+}
+
+static int wait_for_semaphore(bool by_clock)
+{
+    struct timespec t =
+        in_a_minute(by_clock ? CLOCK_MONOTONIC : CLOCK_REALTIME);
+    sem_t sem;
+    int ret;
+
+    sem_init(&sem, 0, 0);
+    ret = by_clock ? sem_clockwait(&sem, CLOCK_MONOTONIC, &t)
+                   : sem_timedwait(&sem, &t);
+    return ret == -1 ? errno : 0;
+}
+
+static int wait_for_queue(bool to_send, const char *name)
+{
+    struct mq_attr attr = {.mq_maxmsg = 1, .mq_msgsize = 8};
+    mqd_t q = mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &attr);
+    struct timespec t = in_a_minute(CLOCK_REALTIME);
+    char buf[8];
+    int ret, err;
+
+    mq_unlink(name);
+    if (to_send) {
+        mq_send(q, "full", 4, 0);
+        ret = mq_timedsend(q, "more", 4, 0, &t);
+    } else {
+        ret = (int)mq_timedreceive(q, buf, sizeof(buf), NULL, &t);
+    }
+    err = errno;
+    mq_close(q);
+    return ret == -1 ? err : 0;
+}
+
+static int wait_in_futex(void)
+{
+    static uint32_t word;
+    struct timespec t = in_a_minute(CLOCK_MONOTONIC);
+    long ret = syscall(SYS_futex, &word, FUTEX_WAIT_BITSET, 0, &t, NULL,
+                       FUTEX_BITSET_MATCH_ANY);
+
+    return ret == -1 ? errno : 0;
+}
+
+static int wait_for_timer(void)
+{
+    struct itimerspec at = {.it_value = in_a_minute(CLOCK_MONOTONIC)};
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL,
+                             .sigev_signo = SIGALRM};
+    timer_t timer;
+    sigset_t set;
+    int sig;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    timer_create(CLOCK_MONOTONIC, &event, &timer);
+    timer_settime(timer, TIMER_ABSTIME, &at, NULL);
+    sigwait(&set, &sig);
+    timer_delete(timer);
+    return sig == SIGALRM ? 0 : -1;
+}
+
+static int wait_for_timerfd(void)
+{
+    struct itimerspec at = {.it_value = in_a_minute(CLOCK_MONOTONIC)};
+    int fd = timerfd_create(CLOCK_MONOTONIC, 0);
+    uint64_t times = 0;
+
+    timerfd_settime(fd, TFD_TIMER_ABSTIME, &at, NULL);
+    read(fd, &times, sizeof(times));
+    close(fd);
+    return times == 1 ? 0 : -1;
+}
+
+int wait_a_minute_by(enum until call, const char *name)
+{
+    struct timespec t;
+
+    switch (call) {
+    case UNTIL_COND_TIMEDWAIT:
+    case UNTIL_COND_CLOCKWAIT:
+        return wait_for_condition(call == UNTIL_COND_CLOCKWAIT);
+    case UNTIL_MUTEX_TIMEDLOCK:
+    case UNTIL_MUTEX_CLOCKLOCK:
+        return wait_for_mutex(call == UNTIL_MUTEX_CLOCKLOCK);
+    case UNTIL_RDLOCK_TIMED:
+    case UNTIL_RDLOCK_CLOCK:
+        return wait_for_rwlock(false, call == UNTIL_RDLOCK_CLOCK);
+    case UNTIL_WRLOCK_TIMED:
+    case UNTIL_WRLOCK_CLOCK:
+        return wait_for_rwlock(true, call == UNTIL_WRLOCK_CLOCK);
+    case UNTIL_SEM_TIMEDWAIT:
+    case UNTIL_SEM_CLOCKWAIT:
+        return wait_for_semaphore(call == UNTIL_SEM_CLOCKWAIT);
+    case UNTIL_MQ_TIMEDRECEIVE:
+    case UNTIL_MQ_TIMEDSEND:
+        return wait_for_queue(call == UNTIL_MQ_TIMEDSEND, name);
+    case UNTIL_NANOSLEEP:
+        t = in_a_minute(CLOCK_MONOTONIC);
+        return clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+    case UNTIL_FUTEX:
+        return wait_in_futex();
+    case UNTIL_TIMER:
+        return wait_for_timer();
+    default:
+        return wait_for_timerfd();
+    }
+}
+
+long long read_clock(int way)
+{
+    struct timespec t;
+    struct timeval tv;
+
+    switch (way) {
+    case 0:
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return t.tv_sec;
+    case 1:
+        clock_gettime(CLOCK_REALTIME, &t);
+        return t.tv_sec;
+    case 2:
+        timespec_get(&t, TIME_UTC);
+        return t.tv_sec;
+    case 3:
+        gettimeofday(&tv, NULL);
+        return tv.tv_sec;
+    default:
+        return time(NULL);
+    }
 }
 
 /* ---- locks -------------------------------------------------------------------- */

@@ -45,6 +45,32 @@ int close_everything(void);
 int accept_nobody(void);
 int receive_from_empty_posix_queue(const char *name);
 
+/* Waits until a minute from now, by one call or another: returns what the call
+ * did, 0 where it ends well.  `name`: of a queue to be made. */
+enum until {
+    UNTIL_COND_TIMEDWAIT,
+    UNTIL_COND_CLOCKWAIT,
+    UNTIL_MUTEX_TIMEDLOCK,
+    UNTIL_MUTEX_CLOCKLOCK,
+    UNTIL_RDLOCK_TIMED,
+    UNTIL_RDLOCK_CLOCK,
+    UNTIL_WRLOCK_TIMED,
+    UNTIL_WRLOCK_CLOCK,
+    UNTIL_SEM_TIMEDWAIT,
+    UNTIL_SEM_CLOCKWAIT,
+    UNTIL_MQ_TIMEDRECEIVE,
+    UNTIL_MQ_TIMEDSEND,
+    UNTIL_NANOSLEEP,
+    UNTIL_FUTEX,
+    UNTIL_TIMER,
+    UNTIL_TIMERFD,
+    UNTIL_END
+};
+int wait_a_minute_by(enum until call, const char *name);
+/* What a clock says, in seconds. */
+enum { CLOCK_WAYS = 5 };
+long long read_clock(int way);
+
 /* Neither ends nor sleeps for good. */
 int turn_for_ever(void);
 int take_memory(size_t bytes); /* ... and turn for ever */

@@ -363,6 +363,100 @@ TEST(steps, a_wait_with_a_time_out_is_still)
     kill_subject(s);
 }
 
+SCENARIO(wait_by)
+{
+    CALL("wait",
+         wait_a_minute_by((enum until)given_int("call"), given_str("name")));
+}
+
+/* Held once it has read the clock and is about to wait. */
+static const char *const until_calls[] KIT_UNUSED = {
+    [UNTIL_COND_TIMEDWAIT] = "pthread_cond_timedwait",
+    [UNTIL_COND_CLOCKWAIT] = "pthread_cond_clockwait",
+    [UNTIL_MUTEX_TIMEDLOCK] = "pthread_mutex_timedlock",
+    [UNTIL_MUTEX_CLOCKLOCK] = "pthread_mutex_clocklock",
+    [UNTIL_RDLOCK_TIMED] = "pthread_rwlock_timedrdlock",
+    [UNTIL_RDLOCK_CLOCK] = "pthread_rwlock_clockrdlock",
+    [UNTIL_WRLOCK_TIMED] = "pthread_rwlock_timedwrlock",
+    [UNTIL_WRLOCK_CLOCK] = "pthread_rwlock_clockwrlock",
+    [UNTIL_SEM_TIMEDWAIT] = "sem_timedwait",
+    [UNTIL_SEM_CLOCKWAIT] = "sem_clockwait",
+    [UNTIL_MQ_TIMEDRECEIVE] = "mq_timedreceive",
+    [UNTIL_MQ_TIMEDSEND] = "mq_timedsend",
+    [UNTIL_NANOSLEEP] = "clock_nanosleep",
+    [UNTIL_FUTEX] = "futex",
+    [UNTIL_TIMER] = "timer_settime",
+    [UNTIL_TIMERFD] = "timerfd_settime"};
+
+HELPER struct subject *start_to_wait(int call, unsigned passes_ms)
+{
+    char member[40];
+    struct subject *s;
+
+    snprintf(member, sizeof(member), "=%s", until_calls[call]);
+    s = START(wait_by, INT("call", call), STR("name", new_name()),
+              HOLD(member, 1, "held"));
+    await(s, "held");
+    time_passes(s, passes_ms);
+    let_go(s, "held");
+    return s;
+}
+
+TEST(steps, time_that_passes_ends_a_wait_until_a_point_in_time)
+{
+    for (int call = 0; call < UNTIL_END; call++) {
+        struct subject *s = start_to_wait(call, 60001);
+
+        finish(s);
+        expect_return(s, "wait",
+                      call < UNTIL_NANOSLEEP || call == UNTIL_FUTEX ? ETIMEDOUT
+                                                                    : 0);
+    }
+    for (int call = 0; call < UNTIL_NANOSLEEP; call += 4) {
+        struct subject *s = start_to_wait(call, 30000);
+
+        await_still(s);
+        EXPECT(!was_told(s, "wait"), "it waits", "it has returned");
+        kill_subject(s);
+    }
+}
+
+SCENARIO(read_clocks_twice)
+{
+    long long before[CLOCK_WAYS];
+    char name[20];
+
+    for (int way = 0; way < CLOCK_WAYS; way++)
+        before[way] = read_clock(way);
+    wait_for("later");
+    for (int way = 0; way < CLOCK_WAYS; way++) {
+        snprintf(name, sizeof(name), "clock %d", way);
+        tell_int(name, read_clock(way) - before[way]);
+    }
+}
+
+TEST(steps, time_passes_on_every_clock)
+{
+    struct subject *s = START(read_clocks_twice, NOTHING);
+    struct subject *other = START(read_clocks_twice, NOTHING);
+    char name[20];
+
+    await_asleep(s);
+    await_asleep(other);
+    time_passes(s, 99999500);
+    time_passes(s, 500);
+    let_go(s, "later");
+    let_go(other, "later");
+    finish(s);
+    finish(other);
+    for (int way = 0; way < CLOCK_WAYS; way++) {
+        snprintf(name, sizeof(name), "clock %d", way);
+        expect_at_least(s, name, 100000);
+        EXPECT(got_int(other, name) < 100000, "the time of one scenario alone",
+               "that of another one, too");
+    }
+}
+
 TOOL(add_arguments)
 {
     printf("%s=%d\n", argv[0], atoi(argv[1]) + atoi(argv[2]));
