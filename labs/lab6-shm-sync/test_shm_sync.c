@@ -496,6 +496,38 @@ SCENARIO(join)
     HOLD("pthread_cond_wait", 1, "going to wait"), \
         HOLD("futex", 1, "going to wait")
 
+/* Its first wait ends with nothing done, and there it stands still. */
+#define WAIT_ENDS                                      \
+    SPURIOUS(1, 1), FAIL("futex", 1, 1, EINTR),        \
+        HOLD_AFTER("pthread_cond_wait", 1, "stopped"), \
+        HOLD_AFTER("futex", 1, "stopped")
+
+/* It has the mutex, and has not looked yet, and there it stands still. */
+#define LOCK_IS_TAKEN                               \
+    HOLD_AFTER("pthread_mutex_lock", 1, "stopped"), \
+        HOLD_AFTER("pthread_mutex_trylock", 1, "stopped")
+
+/* A deadline of a minute: far longer than a test, and soon over. */
+#define A_MINUTE_MS 60000
+
+/* While it stands still the rest of its time goes by: there is none left to
+ * wait in.  (Who never stops waits in another way, and is not judged here.) */
+HELPER void expect_over(struct subject *s, const char *returned,
+                        unsigned rest_ms, const char *began_anew)
+{
+    await_asleep(s);
+    if (was_told(s, "stopped")) {
+        time_passes(s, rest_ms);
+        let_go(s, "stopped");
+        await_still(s);
+        EXPECT(was_told(s, returned),
+               "a time-out that is counted from the call: its time is over",
+               "it waits on: its time began anew %s", began_anew);
+        expect_error(s, returned, ETIMEDOUT);
+    }
+    kill_subject(s);
+}
+
 /* With the mutex held, when all is done that it is held for. */
 #define HOLD_LOCKED                           \
     HOLD("pthread_cond_signal", 1, "waking"), \
@@ -810,6 +842,74 @@ TEST(board, join_gives_up_at_the_deadline)
     await(two[1], "join");
     expect_pointer(two[1], "join");
     use_board(two, 2);
+}
+
+/* It looks again and again whether the board is made, and the clock says that
+ * its time is over. */
+HELPER void naps_end_by_the_clock(void)
+{
+    const char *name = board_name();
+    struct subject *first =
+        START_JOIN(name, 2, 0, -1, HOLD_AFTER("shm_open", 1, "made"));
+    struct subject *s;
+    unsigned naps;
+
+    await_asleep(first);
+    s = START_JOIN(name, 2, 1, A_MINUTE_MS, NOTHING);
+    await_still(s);
+    naps = calls_made(s, "nanosleep");
+    time_passes(s, A_MINUTE_MS + 1000);
+    await_still(s);
+    if (was_told(s, "join"))
+        expect_error(s, "join", ETIMEDOUT);
+    else
+        EXPECT(calls_made(s, "nanosleep") <= naps + 1,
+               "a time-out on CLOCK_MONOTONIC: its time is over",
+               "it naps on, and does not look at the clock");
+    kill_subject(s);
+    kill_subject(first);
+}
+
+/* Half of its time goes by before the first one is done with the board, or has
+ * failed, and the rest before all are here. */
+HELPER void both_waits_are_one(int err)
+{
+    const char *name = board_name();
+    struct subject *first =
+        START_JOIN(name, 3, 0, -1, HOLD_AFTER("shm_open", 1, "made"),
+                   FAIL("pthread_cond_init", 1, 1, err));
+    struct subject *s;
+
+    await_asleep(first);
+    s = START_JOIN(name, 3, 1, A_MINUTE_MS,
+                   HOLD("pthread_cond_wait", 1, "stopped"),
+                   HOLD("futex", 1, "stopped"));
+    await_asleep(s);
+    time_passes(s, A_MINUTE_MS / 2);
+    let_go(first, "made");
+    await_asleep(first);
+    expect_over(s, "join", A_MINUTE_MS / 2 + 1000,
+                err == 0 ? "when the board was ready"
+                         : "when the first one had failed");
+    kill_subject(first);
+}
+
+TEST(board, the_deadline_is_one_for_all_waits)
+{
+    const char *name = board_name();
+    struct subject *first;
+
+    expect_over(START_JOIN(name, 2, 0, A_MINUTE_MS, WAIT_ENDS), "join",
+                A_MINUTE_MS + 1000, "when a wait ended without a signal");
+    name = board_name();
+    first = START_JOIN(name, 3, 0, -1, NOTHING);
+    await_asleep(first);
+    expect_over(START_JOIN(name, 3, 1, A_MINUTE_MS, LOCK_IS_TAKEN), "join",
+                A_MINUTE_MS + 1000, "when it had the mutex");
+    kill_subject(first);
+    naps_end_by_the_clock();
+    both_waits_are_one(0);
+    both_waits_are_one(ENOMEM);
 }
 
 TEST(board, who_comes_at_the_last_moment_is_here)
@@ -1386,6 +1486,22 @@ TEST(ring, put_and_get_give_up_at_the_deadline)
     struct subject *s = START_GET(r, 1, 0, NOTHING);
     finish(s);
     expect_error(s, "get 1", ETIMEDOUT);
+}
+
+TEST(ring, the_deadline_is_counted_from_the_call)
+{
+    struct ring *r = new_ring(1);
+
+    expect_over(START_GET(r, 1, A_MINUTE_MS, WAIT_ENDS), "get 1",
+                A_MINUTE_MS + 1000, "when a wait ended without a signal");
+    expect_over(START_GET(r, 1, A_MINUTE_MS, LOCK_IS_TAKEN), "get 1",
+                A_MINUTE_MS + 1000, "when it had the mutex");
+    r = new_ring(1);
+    put_now(r, 1, 1);
+    expect_over(START_PUT(r, 1, 2, 1, A_MINUTE_MS, WAIT_ENDS), "put 1",
+                A_MINUTE_MS + 1000, "when a wait ended without a signal");
+    expect_over(START_PUT(r, 1, 2, 1, A_MINUTE_MS, LOCK_IS_TAKEN), "put 1",
+                A_MINUTE_MS + 1000, "when it had the mutex");
 }
 
 TEST(ring, what_comes_at_the_last_moment_is_had)
