@@ -648,6 +648,23 @@ HELPER struct subject *pool_does(const char *name, const char *what)
     return s;
 }
 
+/* A deadline of a minute: far longer than a test, and soon over. */
+#define A_MINUTE_MS 60000
+
+/* All of its time is over, and it has looked at the clock since, or waits on
+ * without.  Then the process is ended. */
+HELPER void expect_over(struct subject *s, const char *returned,
+                        const char *anew)
+{
+    for (int i = 0; i < 10 && !was_told(s, returned); i++)
+        await_still(s);
+    EXPECT(was_told(s, returned),
+           "a time-out that is counted from the call: its time is over",
+           "it waits on: its time began anew %s", anew);
+    expect_error(s, returned, ETIMEDOUT);
+    kill_subject(s);
+}
+
 /* A deadline does not move when somebody sets the clock. */
 HELPER void expect_monotonic(struct subject *s)
 {
@@ -903,6 +920,14 @@ TEST(pool, who_waits_for_a_segment_is_woken)
     expect_step(w, 1, 0);
 }
 
+/* ... with nothing done, and there it stands still. */
+#define FIRST_WAIT_ENDS                                                        \
+    FAIL("sem_wait", 1, 1, EINTR), SPURIOUS(1, 1), FAIL("futex", 1, 1, EINTR), \
+        HOLD_AFTER("sem_wait", 1, "stopped"),                                  \
+        HOLD_AFTER("pthread_cond_wait", 1, "stopped"),                         \
+        HOLD_AFTER("futex", 1, "stopped")
+
+/* (Who waits in another way never stops, and is not judged by that.) */
 TEST(pool, acquire_gives_up_at_the_deadline)
 {
     const char *name = new_pool(1, 64);
@@ -922,6 +947,15 @@ TEST(pool, acquire_gives_up_at_the_deadline)
     s = pool_does(name, "a a");
     expect_step(s, 1, 0);
     expect_step_error(s, 2, ETIMEDOUT);
+    s = START(use_pool, STR("name", name), STR("do", "a"),
+              INT("deadline", A_MINUTE_MS), INT("to", 0), INT("byte", 0),
+              FIRST_WAIT_ENDS);
+    await_asleep(s);
+    if (was_told(s, "open") && was_told(s, "stopped")) {
+        time_passes(s, A_MINUTE_MS + 1000);
+        let_go(s, "stopped");
+        expect_over(s, "1", "when a signal had ended its wait");
+    }
 }
 
 TEST(pool, a_segment_is_the_same_in_all_processes)
@@ -1685,6 +1719,67 @@ TEST_WITHIN(rounds, who_waits_gives_up_at_the_deadline, WITHIN)
     }
 }
 
+enum rounds_comes { NONE_COMES, ONE_COMES };
+
+/* While s stands still, another one, without a deadline to wait in, makes one
+ * round.  False: s stands still with a lock that the other one needs. */
+HELPER bool makes_a_round(struct subject *s, struct subject *other,
+                          const char *goes_on, const char *returned)
+{
+    bool made;
+
+    freeze(s);
+    let_go(other, goes_on);
+    await_still(other);
+    made = was_told(other, returned);
+    thaw(s);
+    return made;
+}
+
+/* A sender (or receiver) waits for one round, or for two, of which one comes in
+ * half of its time and the other one never. */
+HELPER void time_is_over_in_rounds(bool sends, enum rounds_comes comes)
+{
+    char data[3 * SLOT] = {0};
+    bool ready = false;
+
+    for (int i = 0; i < 20 && !ready; i++) {
+        void *r = new_rounds(1);
+        struct subject *v =
+            new_receiver(r, sizeof(data), 1, sends ? 0 : A_MINUTE_MS);
+        struct subject *s =
+            new_sender(r, data, sizeof(data), 1, sends ? A_MINUTE_MS : 0);
+        struct subject *waits = sends ? s : v;
+
+        let_go(waits, sends ? "send" : "recv");
+        await_still(waits);
+        time_passes(waits, A_MINUTE_MS / 2);
+        if (comes == NONE_COMES)
+            ready = true;
+        else if (sends)
+            ready = makes_a_round(s, v, "recv", "recv 1");
+        else
+            ready = makes_a_round(v, s, "send", "send 1");
+        if (ready) {
+            await_still(waits);
+            time_passes(waits, A_MINUTE_MS / 2 + 1000);
+            expect_over(waits, sends ? "send 1" : "recv 1",
+                        comes == ONE_COMES ? "with a round"
+                                           : "when it had looked around");
+        }
+        kill_subject(s);
+        kill_subject(v);
+    }
+}
+
+TEST_WITHIN(rounds, the_deadline_is_for_all_rounds, WITHIN)
+{
+    time_is_over_in_rounds(true, NONE_COMES);
+    time_is_over_in_rounds(true, ONE_COMES);
+    time_is_over_in_rounds(false, NONE_COMES);
+    time_is_over_in_rounds(false, ONE_COMES);
+}
+
 TEST_WITHIN(rounds, a_role_is_taken_by_one, WITHIN)
 {
     void *r = new_rounds(1);
@@ -2181,6 +2276,29 @@ TEST_WITHIN(ring, who_waits_for_a_slot_gives_up_at_the_deadline, WITHIN)
             expect_error(s, map == 1 ? "reserve" : "put 1",
                          ms < 0 ? EINVAL : ETIMEDOUT);
         }
+    consume_now(q, 100, 1, 1, 0);
+}
+
+HELPER void naps_are_over(struct subject *s, const char *returned)
+{
+    await_still(s);
+    time_passes(s, A_MINUTE_MS + 1000);
+    expect_over(s, returned, "with a nap, or it counts naps");
+}
+
+TEST_WITHIN(ring, naps_end_by_the_clock, WITHIN)
+{
+    void *q = new_ring(1, 100);
+
+    for (int map = 0; map <= 1; map++)
+        naps_are_over(
+            START_RING(consume, q, 100, 1, 1, map, A_MINUTE_MS, NOTHING),
+            map == 1 ? "peek" : "get 1");
+    produce_now(q, 100, 1, 1, 0);
+    for (int map = 0; map <= 1; map++)
+        naps_are_over(
+            START_RING(produce, q, 100, 2, 1, map, A_MINUTE_MS, NOTHING),
+            map == 1 ? "reserve" : "put 1");
     consume_now(q, 100, 1, 1, 0);
 }
 
