@@ -334,6 +334,9 @@ unsigned calls_made(struct subject *s, const char *call);
 long long call_argument(struct subject *s, const char *call, unsigned nth,
                         unsigned argument);
 long long call_result(struct subject *s, const char *call, unsigned nth);
+/* For how long it may wait at most, in ns, as its time-out says, or the point in
+ * time (not above 0: that is over).  -1: there is none. */
+long long call_wait_ns(struct subject *s, const char *call, unsigned nth);
 void expect_called(struct subject *s, const char *call);
 void expect_not_called(struct subject *s, const char *call);
 
@@ -468,6 +471,7 @@ void note_place(const char *file, int line);
 #define explore(...)           KIT_HERE((explore)(__VA_ARGS__))
 #define call_argument(...)     KIT_HERE((call_argument)(__VA_ARGS__))
 #define call_result(...)       KIT_HERE((call_result)(__VA_ARGS__))
+#define call_wait_ns(...)      KIT_HERE((call_wait_ns)(__VA_ARGS__))
 #define peer_write(...)        KIT_HERE((peer_write)(__VA_ARGS__))
 #define peer_read(...)         KIT_HERE((peer_read)(__VA_ARGS__))
 #define peer_expect_eof(fd)    KIT_HERE((peer_expect_eof)(fd))

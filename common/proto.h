@@ -136,6 +136,7 @@ struct logged_call {
     char object[OBJECT_BYTES]; /* "/name", of shm_open and the like */
     int64_t args[LOGGED_ARGS]; /* LOGGED() */
     int64_t result;            /* LOGGED() */
+    int64_t wait_ns;           /* its time-out; -1: none */
     int32_t err;               /* errno when it failed, else 0 */
     int32_t pid;
     atomic_uint complete; /* 1 once result and err are there */

@@ -838,6 +838,11 @@ long long(call_argument)(struct subject *s, const char *call, unsigned nth,
     return LOGGED(nth_call(s, call, nth)->args[argument]);
 }
 
+long long(call_wait_ns)(struct subject *s, const char *call, unsigned nth)
+{
+    return nth_call(s, call, nth)->wait_ns;
+}
+
 long long(call_result)(struct subject *s, const char *call, unsigned nth)
 {
     return LOGGED(nth_call(s, call, nth)->result);

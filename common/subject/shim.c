@@ -177,6 +177,7 @@ static struct passing enter(const char *name, const char *family,
         for (unsigned i = 0; i < nargs && i < LOGGED_ARGS; i++)
             p.log->args[i] = LOGGED(args[i]);
         p.log->nargs = nargs;
+        p.log->wait_ns = clock_wait_ns(name, args);
         p.log->pid = getpid();
     }
     apply_faults(&p, name, family, kind, args, nargs);
@@ -238,148 +239,38 @@ static size_t shortened(const struct passing *p, size_t size)
     return size < p->limit_bytes ? size : p->limit_bytes;
 }
 
-/* ---- the time ---------------------------------------------------------
- * What time_passes() has added stands on each clock that the code reads, and
- * so in each point in time that it makes of it; from there it is taken off
- * before the real call.  To read a clock is no step, and is not logged. */
-
-enum { NS_PER_S = 1000000000 };
-
-static int64_t ahead_ns(void)
-{
-    return scenario_state.area == NULL
-               ? 0
-               : atomic_load(&scenario_state.area->ahead_ns);
-}
-
-static struct timespec plus(struct timespec t, int64_t ns)
-{
-    t.tv_sec += ns / NS_PER_S;
-    t.tv_nsec += ns % NS_PER_S;
-    if (t.tv_nsec >= NS_PER_S) {
-        t.tv_nsec -= NS_PER_S;
-        t.tv_sec++;
-    } else if (t.tv_nsec < 0) {
-        t.tv_nsec += NS_PER_S;
-        t.tv_sec--;
-    }
-    return t;
-}
-
-/* The real point in time; what is none stays what it is. */
-static struct timespec real_time(struct timespec t)
-{
-    if (t.tv_sec < 0 || t.tv_nsec < 0 || t.tv_nsec >= NS_PER_S)
-        return t;
-    t = plus(t, -ahead_ns());
-    return t.tv_sec < 0 ? (struct timespec){.tv_sec = 0} : t;
-}
-
-static const struct timespec *real(const struct timespec *t)
-{
-    static _Thread_local struct timespec changed;
-
-    if (t == NULL || ahead_ns() == 0)
-        return t;
-    changed = real_time(*t);
-    return &changed;
-}
-
-/* Of a timer, where it is set to a point in time. */
-static const struct itimerspec *real_timer(bool is_point,
-                                           const struct itimerspec *t)
-{
-    static _Thread_local struct itimerspec changed;
-    bool is_armed =
-        t != NULL && (t->it_value.tv_sec != 0 || t->it_value.tv_nsec != 0);
-
-    if (!is_point || !is_armed || ahead_ns() == 0)
-        return t;
-    changed = *t;
-    changed.it_value = real_time(t->it_value);
-    if (changed.it_value.tv_sec == 0 && changed.it_value.tv_nsec == 0)
-        changed.it_value.tv_nsec = 1; /* 0 would disarm it */
-    return &changed;
-}
+/* ---- points in time: clock.c ------------------------------------------- */
 
 /* The calls that wait until a point in time; the shims below call these. */
-#define pthread_cond_timedwait(a, b, t) (pthread_cond_timedwait)(a, b, real(t))
+#define pthread_cond_timedwait(a, b, t) \
+    (pthread_cond_timedwait)(a, b, clock_real(t))
 #define pthread_cond_clockwait(a, b, c, t) \
-    (pthread_cond_clockwait)(a, b, c, real(t))
-#define pthread_mutex_timedlock(a, t) (pthread_mutex_timedlock)(a, real(t))
+    (pthread_cond_clockwait)(a, b, c, clock_real(t))
+#define pthread_mutex_timedlock(a, t) \
+    (pthread_mutex_timedlock)(a, clock_real(t))
 #define pthread_mutex_clocklock(a, c, t) \
-    (pthread_mutex_clocklock)(a, c, real(t))
+    (pthread_mutex_clocklock)(a, c, clock_real(t))
 #define pthread_rwlock_timedrdlock(a, t) \
-    (pthread_rwlock_timedrdlock)(a, real(t))
+    (pthread_rwlock_timedrdlock)(a, clock_real(t))
 #define pthread_rwlock_clockrdlock(a, c, t) \
-    (pthread_rwlock_clockrdlock)(a, c, real(t))
+    (pthread_rwlock_clockrdlock)(a, c, clock_real(t))
 #define pthread_rwlock_timedwrlock(a, t) \
-    (pthread_rwlock_timedwrlock)(a, real(t))
+    (pthread_rwlock_timedwrlock)(a, clock_real(t))
 #define pthread_rwlock_clockwrlock(a, c, t) \
-    (pthread_rwlock_clockwrlock)(a, c, real(t))
-#define sem_timedwait(a, t)            (sem_timedwait)(a, real(t))
-#define sem_clockwait(a, c, t)         (sem_clockwait)(a, c, real(t))
-#define mq_timedsend(a, b, n, p, t)    (mq_timedsend)(a, b, n, p, real(t))
-#define mq_timedreceive(a, b, n, p, t) (mq_timedreceive)(a, b, n, p, real(t))
-#define clock_nanosleep(c, flags, t, left) \
-    (clock_nanosleep)(c, flags, ((flags)&TIMER_ABSTIME) ? real(t) : (t), left)
+    (pthread_rwlock_clockwrlock)(a, c, clock_real(t))
+#define sem_timedwait(a, t)         (sem_timedwait)(a, clock_real(t))
+#define sem_clockwait(a, c, t)      (sem_clockwait)(a, c, clock_real(t))
+#define mq_timedsend(a, b, n, p, t) (mq_timedsend)(a, b, n, p, clock_real(t))
+#define mq_timedreceive(a, b, n, p, t) \
+    (mq_timedreceive)(a, b, n, p, clock_real(t))
+#define clock_nanosleep(c, flags, t, left)                                     \
+    (clock_nanosleep)(c, flags, ((flags)&TIMER_ABSTIME) ? clock_real(t) : (t), \
+                      left)
 #define timer_settime(a, flags, t, old) \
-    (timer_settime)(a, flags, real_timer((flags)&TIMER_ABSTIME, t), old)
+    (timer_settime)(a, flags, clock_real_timer((flags)&TIMER_ABSTIME, t), old)
 #define timerfd_settime(a, flags, t, old) \
-    (timerfd_settime)(a, flags, real_timer((flags)&TFD_TIMER_ABSTIME, t), old)
-
-/* Not a clock of processor time, whose numbers are these and negative ones. */
-static bool goes_by_itself(clockid_t clock)
-{
-    return clock >= 0 && clock != CLOCK_PROCESS_CPUTIME_ID &&
-           clock != CLOCK_THREAD_CPUTIME_ID;
-}
-
-int shim_clock_gettime(clockid_t clock, struct timespec *t);
-int shim_clock_gettime(clockid_t clock, struct timespec *t)
-{
-    int ret = clock_gettime(clock, t);
-
-    if (ret == 0 && goes_by_itself(clock))
-        *t = plus(*t, ahead_ns());
-    return ret;
-}
-
-int shim_timespec_get(struct timespec *t, int base);
-int shim_timespec_get(struct timespec *t, int base)
-{
-    int ret = timespec_get(t, base);
-
-    if (ret == TIME_UTC)
-        *t = plus(*t, ahead_ns());
-    return ret;
-}
-
-int shim_gettimeofday(struct timeval *t, void *zone);
-int shim_gettimeofday(struct timeval *t, void *zone)
-{
-    int ret = gettimeofday(t, zone);
-
-    if (ret == 0 && t != NULL) {
-        struct timespec later =
-            plus((struct timespec){t->tv_sec, t->tv_usec * 1000}, ahead_ns());
-
-        t->tv_sec = later.tv_sec;
-        t->tv_usec = later.tv_nsec / 1000;
-    }
-    return ret;
-}
-
-time_t shim_time(time_t *t);
-time_t shim_time(time_t *t)
-{
-    struct timespec now = {.tv_sec = 0};
-
-    shim_clock_gettime(CLOCK_REALTIME, &now);
-    if (t != NULL)
-        *t = now.tv_sec;
-    return now.tv_sec;
-}
+    (timerfd_settime)(a, flags,           \
+                      clock_real_timer((flags)&TFD_TIMER_ABSTIME, t), old)
 
 /* ---- ordinary calls: one line each ------------------------------------ */
 
@@ -1157,7 +1048,7 @@ int shim_kill(pid_t pid, int sig)
 /* FUTEX_WAIT alone waits for a time, the others until a point in time. */
 static const struct timespec *futex_time(int op, const struct timespec *t)
 {
-    return op == FUTEX_WAIT_BITSET || op == FUTEX_LOCK_PI ? real(t) : t;
+    return op == FUTEX_WAIT_BITSET || op == FUTEX_LOCK_PI ? clock_real(t) : t;
 }
 
 static long shim_futex(long a, long b, long c, long d, long e, long f)

@@ -3,7 +3,10 @@
 #define SUBJECT_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <time.h>
 
 #include "../proto.h"
 
@@ -107,6 +110,18 @@ bool schedule_call(const char *name, const char *family, const int64_t *args,
                    int64_t *result);
 void schedule_leave(const char *family, int64_t result);
 void schedule_in_child(void);
+
+/* ---- time (clock.c) ---- */
+
+/* A point in time of the code's clocks in real time, where time_passes() has
+ * moved them; and what a timer is set to, if that is a point in time.  NULL
+ * stays NULL; what is returned holds up to the next call. */
+const struct timespec *clock_real(const struct timespec *t);
+const struct itimerspec *clock_real_timer(bool is_point,
+                                          const struct itimerspec *t);
+/* For how long a call may wait at most, by its time-out, in ns; -1: it has
+ * none. */
+int64_t clock_wait_ns(const char *call, const int64_t *args);
 
 /* Ends the scenario: the test, or the machine, is at fault. */
 _Noreturn void scenario_broken(const char *what);

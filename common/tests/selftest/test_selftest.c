@@ -397,6 +397,12 @@ HELPER struct subject *start_to_wait(int call, unsigned passes_ms)
     s = START(wait_by, INT("call", call), STR("name", new_name()),
               HOLD(member, 1, "held"));
     await(s, "held");
+    if (call < UNTIL_TIMER) {
+        long long ns = call_wait_ns(s, member, 0);
+
+        EXPECT(ns > 0 && ns <= 60 * 1000000000LL, "a minute, or less by now",
+               "%lld ns of %s", ns, until_calls[call]);
+    }
     time_passes(s, passes_ms);
     let_go(s, "held");
     return s;
@@ -667,6 +673,8 @@ TEST(hangs, code_that_looks_and_sleeps_is_asleep)
         struct subject *s = START(nap, INT("way", way));
 
         await_asleep(s);
+        EXPECT(call_wait_ns(s, "nanosleep", 0) == 1000000, "1000000 ns",
+               "%lld in way %d", call_wait_ns(s, "nanosleep", 0), way);
         kill_subject(s);
     }
 }
@@ -1396,6 +1404,8 @@ TEST(schedules, a_wait_may_end_without_a_signal)
     await_blocked(s, "futex");
     EXPECT(calls_made(s, "pthread_cond_wait") == 3, "3 waits", "%u",
            calls_made(s, "pthread_cond_wait"));
+    EXPECT(call_wait_ns(s, "pthread_cond_wait", 2) == -1, "no time-out",
+           "one of %lld ns", call_wait_ns(s, "pthread_cond_wait", 2));
     finish(START(set_flag, SHARE("flag", f), INT("lock", 1)));
     finish(s);
     expect_return(s, "wait", 1);
