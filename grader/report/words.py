@@ -151,8 +151,8 @@ def memory_not_run(score: LabScore) -> str:
               if o.status == PASSED and o.test.name not in score.memory.ran]
     if score.memory.not_run or not unseen:
         return score.memory.not_run
-    return (f"there, where all is slower, {names(unseen)} did not come to an end: does "
-            "your code pass by luck?")
+    return (f"under Valgrind, where all is slower, {names(unseen)} did not come to an end: "
+            "does your code pass by luck?")
 
 
 def memory_line(score: LabScore) -> str:
