@@ -263,9 +263,9 @@ void await(struct subject *s, const char *name);
  * call, any of them is meant. */
 void await_blocked(struct subject *s, const char *call);
 /* Waits until all processes of the scenario sleep (in wait_for, too), or it has
- * returned or ended, or has napped several times since (nanosleep(2) and the
- * like, a poll(2) or select(2) of nothing), as one does who looks again and
- * again. */
+ * returned, or the test has ended it, or it has napped several times since
+ * (nanosleep(2) and the like, a poll(2) or select(2) of nothing), as one does
+ * who looks again and again.  Fails when its code has ended the process. */
 void await_asleep(struct subject *s);
 /* The same, where a wait with a time-out counts as sleep: for one that is to
  * end long after the test. */

@@ -47,7 +47,7 @@ static void fail_if_it_was_the_program(int error, const char *what)
     for (struct subject *s = test.subjects; s != NULL; s = s->next) {
         if (s->inspected || s->done)
             continue;
-        (await_asleep)(s); /* descriptors close before an end can be seen */
+        await_sleep_or_end(s); /* descriptors close before that is seen */
         if (s->ended && !s->done)
             fail_ended(s, "your program goes on while the test needs it");
     }

@@ -174,6 +174,8 @@ bool wait_until(struct subject *s, bool (*met)(struct subject *s, void *arg),
 /* After the end of a stream that the subject had open: was a process ended by a
  * signal?  Then the test fails with that; what is as for wait_until(). */
 void fail_if_ended(const char *what, ...) __attribute__((format(printf, 1, 2)));
+/* await_asleep() for one that may have ended, however. */
+void await_sleep_or_end(struct subject *s);
 
 /* Fails, if the last thing that the scenario told is what a function of the
  * student's returned, with that (expect.c). */

@@ -228,13 +228,46 @@ static bool is_asleep(struct subject *s, void *arg)
     return w->same >= 2;
 }
 
-void(await_asleep)(struct subject *s)
+static bool is_still(struct subject *s, void *arg)
+{
+    struct watch *w = arg;
+
+    return is_asleep(s, w) || w->still >= 2;
+}
+
+static void wait_for_sleep(struct subject *s,
+                           bool (*met)(struct subject *s, void *arg))
 {
     struct watch w;
 
     watch_begin(&w);
     w.naps_at_start = naps_of(s);
-    wait_until(s, is_asleep, &w, NULL, true, "your program waits");
+    wait_until(s, met, &w, NULL, true, "your program waits");
+}
+
+/* One that has ended otherwise than by its return does not wait. */
+static void fail_if_it_died(struct subject *s)
+{
+    subjects_receive(0, NULL); /* what it told before its end */
+    if (s->ended && !s->done && !s->inspected)
+        fail_ended(s, "your program waits, or returns");
+}
+
+void await_sleep_or_end(struct subject *s)
+{
+    wait_for_sleep(s, is_asleep);
+}
+
+void(await_asleep)(struct subject *s)
+{
+    await_sleep_or_end(s);
+    fail_if_it_died(s);
+}
+
+void(await_still)(struct subject *s)
+{
+    wait_for_sleep(s, is_still);
+    fail_if_it_died(s);
 }
 
 /* Descriptors are closed before the end of their process can be seen. */
@@ -249,26 +282,10 @@ void fail_if_ended(const char *what, ...)
     for (struct subject *s = test.subjects; s != NULL; s = s->next) {
         if (s->inspected || s->done)
             continue;
-        (await_asleep)(s);
+        await_sleep_or_end(s);
         if (s->ended && !s->done && WIFSIGNALED(s->status))
             fail_ended(s, expected);
     }
-}
-
-static bool is_still(struct subject *s, void *arg)
-{
-    struct watch *w = arg;
-
-    return is_asleep(s, w) || w->still >= 2;
-}
-
-void(await_still)(struct subject *s)
-{
-    struct watch w;
-
-    watch_begin(&w);
-    w.naps_at_start = naps_of(s);
-    wait_until(s, is_still, &w, NULL, true, "your program waits");
 }
 
 static bool is_entered(struct subject *s, void *arg)

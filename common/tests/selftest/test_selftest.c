@@ -769,6 +769,19 @@ TEST(crashes, exit_in_the_function_is_no_success)
     says("exit status 0");
 }
 
+TEST(crashes, what_has_died_is_not_taken_for_what_waits)
+{
+    FAILS(CRASHED, await_asleep(START(crash, INT("how", 3))));
+    says("expected: your program waits, or returns");
+    says("SIGABRT");
+    FAILS(CRASHED, await_still(START(crash, INT("how", 7))));
+    says("exit status 0");
+
+    struct subject *s = START(nap, INT("way", 0));
+    kill_subject(s);
+    await_asleep(s); /* the test has ended it */
+}
+
 TEST(crashes, a_child_that_crashes_is_noted)
 {
     struct subject *s = START(crash, INT("how", 5));
@@ -1700,9 +1713,14 @@ SCENARIO(leave_the_test_alone)
 static void require_the_other_end(int how, enum status status)
 {
     int fds[2];
+    struct subject *s;
 
     new_socketpair(fds);
-    await_still(START(leave_the_test_alone, FD("fd", fds[1]), INT("how", how)));
+    s = START(leave_the_test_alone, FD("fd", fds[1]), INT("how", how));
+    if (how == LEAVE_BY_CLOSE)
+        await_still(s);
+    else
+        FAILS(CRASHED, await_still(s));
     FAILS(status, REQUIRE(send(fds[0], "x", 1, MSG_NOSIGNAL) == 1));
 }
 #endif
