@@ -22,7 +22,7 @@ demos := $(addprefix demo,$(numbers))
 # FROM=dir           the files of any folder in place of labs/ (FROM=solutions)
 # STRICT=1           exit 1 when points were lost
 # JSON=file          where the report goes (build/report.json)
-# JOBS=n             so many labs at a time
+# JOBS=n             so many labs at a time (one more than there are processors)
 # QUICK=1            make bench in under 10 s, and rougher
 # ISOLATION=kind     auto, namespaces, uid or none
 lab_options = $(foreach n,$(LAB),--lab $(n))

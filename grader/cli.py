@@ -96,7 +96,8 @@ def _add_labs_and_jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lab", type=lab_number, action="append", default=[], metavar="N",
                         help="this lab only (may be given more than once)")
     parser.add_argument("--jobs", type=_positive, metavar="N",
-                        help="so many labs at a time (default: one a processor)")
+                        help="so many at a time (default: one more than there are "
+                             "processors)")
     _add_isolation(parser)
 
 
@@ -182,7 +183,7 @@ def _grade(options: argparse.Namespace) -> int:
                          tuple(test.name for test in lab.tests) if options.test else ())
             for lab in labs]
     style = stdout_style(options.width)
-    at_once = options.jobs or pipeline.cores()
+    at_once = options.jobs or pipeline.labs_at_once()
     if options.quick:
         return _quick(pipeline.grade(jobs, at_once), style, options.strict)
     return _full(options, kit, labs, jobs, at_once, style)
@@ -222,7 +223,7 @@ def _check_kit(options: argparse.Namespace) -> int:
 
     kit = discover.find_kit(options.kit)
     return checkkit.main(kit, options.lab, run.choose_isolation(options.isolation),
-                         options.jobs or pipeline.cores(), options.repeat)
+                         options.jobs or pipeline.labs_at_once(), options.repeat)
 
 
 def _bench(options: argparse.Namespace) -> int:
