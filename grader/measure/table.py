@@ -167,8 +167,11 @@ def _mapping(data: Dict[str, Any]) -> List[str]:
     elif from_bytes <= SIZES[0]:
         words = "Mapping beats copying through the same ring at every size"
     else:
-        words = ("Mapping beats copying through the same ring from "
-                 f"{size_words(from_bytes)} on")
+        below = [SIZE_NAMES[entry["size"]] for entry in found["ratios"]
+                 if entry["size"] < from_bytes and entry["faster"] > 1]
+        words = "".join(["Mapping beats copying through the same ring ",
+                         *(f"at {size}, " for size in below), "and " if below else "",
+                         f"from {size_words(from_bytes)} on"])
     ratios = [f"{entry['faster']:.1f} {{}}at {SIZE_NAMES[entry['size']]}"
               for entry in found["ratios"]]
     first, *others = ratios

@@ -145,6 +145,20 @@ def test_the_table(figures):
     assert "\033" not in shown and shown.isascii()
 
 
+@pytest.mark.parametrize("faster,words", (
+    ((0.5, 2.0, 2.0, 2.0), "the same ring from 256 B on: 0.5 times as fast at 64 B,"),
+    ((1.8, 0.5, 2.0, 2.0), "the same ring at 64 B, and from 8 KiB on: 1.8 times"),
+    ((1.8, 0.5, 2.0, 0.9), "does not beat copying through the same ring at the largest"),
+))
+def test_where_mapping_wins_is_told(figures, faster, words):
+    data = made(figures)
+    ratios = list(zip(SIZES, faster))
+    data["mapping"] = {
+        "wins_from_bytes": document.crossover(ratios),
+        "ratios": [{"size": size, "faster": ratio} for size, ratio in ratios]}
+    assert words in " ".join(table.render(data, PLAIN).split())
+
+
 def test_what_is_missing_is_said(figures):
     for name in ("rounds", "ring_copied", "tcp", "pipe"):
         for size in SIZES:
