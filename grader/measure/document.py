@@ -200,9 +200,15 @@ def crossover(ratios: Sequence[Tuple[int, float]]) -> Optional[int]:
         start -= 1
     if start == 0:
         return ratios[0][0]
-    (low, below), (high, above) = ratios[start - 1], ratios[start]
-    part = -math.log(below) / (math.log(above) - math.log(below))
-    return round(math.exp(math.log(low) + part * (math.log(high) - math.log(low))))
+    return round(crossing(ratios[start - 1], ratios[start]))
+
+
+def crossing(left: Tuple[float, float], right: Tuple[float, float]) -> float:
+    """The size at which the ratio is 1 on the straight line between two (size,
+    ratio) on logarithmic scales, one of them above 1 and the other below."""
+    (low, at_low), (high, at_high) = left, right
+    part = -math.log(at_low) / math.log(at_high / at_low)
+    return low * (high / low) ** part
 
 
 def dumps(data: Dict[str, Any]) -> str:

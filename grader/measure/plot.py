@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from grader import process, text
+from grader.measure.document import crossing
 from grader.measure.mechanisms import SIZE_NAMES, SIZES
 from grader.measure.table import size_words
 from grader.report.json_report import write_text
@@ -121,9 +123,24 @@ def _blocks(data: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> List[str]:
     lines.append("EOD")
     pairs = _pairs(data)
     if pairs:
-        lines += ["$between << EOD", *(f"{size} {copied:.6g} {mapped:.6g}"
-                                       for size, copied, mapped in pairs), "EOD"]
+        lines += ["$between << EOD", *(f"{size:.6g} {copied:.6g} {best:.6g}"
+                                       for size, copied, best in _won(pairs)), "EOD"]
     return lines
+
+
+def _won(pairs: Sequence[Tuple[int, float, float]]) -> Iterator[Tuple[float, float, float]]:
+    """(size, copied, the better of both), and the points where the curves cross:
+    gnuplot would look for those as if the scales were linear."""
+    for left, right in zip(pairs, pairs[1:]):
+        (low, copied, mapped), (high, copied_high, mapped_high) = left, right
+        yield low, copied, max(copied, mapped)
+        if (mapped > copied) != (mapped_high > copied_high) and mapped != copied:
+            size = crossing((low, mapped / copied), (high, mapped_high / copied_high))
+            both = copied * (copied_high / copied) ** (math.log(size / low) /
+                                                       math.log(high / low))
+            yield size, both, both
+    size, copied, mapped = pairs[-1]
+    yield size, copied, max(copied, mapped)
 
 
 def _pairs(data: Dict[str, Any]) -> List[Tuple[int, float, float]]:
@@ -145,7 +162,7 @@ def _between(data: Dict[str, Any]) -> Optional[str]:
     """Where the mapped ring is above the copied one."""
     if len(_pairs(data)) < 2:
         return None
-    return ("$between using 1:2:3 with filledcurves below fc rgb '#a3123a' "
+    return ("$between using 1:2:3 with filledcurves fc rgb '#a3123a' "
             "fs transparent solid 0.13 title 'mapping wins'")
 
 

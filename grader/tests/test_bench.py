@@ -123,6 +123,14 @@ def test_where_mapping_begins_to_win(ratios, size):
     assert document.crossover(ratios) == size
 
 
+def test_the_plot_fills_only_where_mapping_wins():
+    pairs = [(64, 1.0, 4.0), (1024, 4.0, 1.0), (65536, 4.0, 4.0)]
+    low, cross, middle, end = plot._won(pairs)
+    assert low == (64, 1.0, 4.0) and middle == (1024, 4.0, 4.0)
+    assert cross == (pytest.approx(256), pytest.approx(2.0), pytest.approx(2.0))
+    assert end == (65536, 4.0, 4.0)
+
+
 # --------------------------------------------------------------------- table
 
 
