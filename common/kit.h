@@ -337,6 +337,9 @@ long long call_result(struct subject *s, const char *call, unsigned nth);
 /* For how long it may wait at most, in ns, as its time-out says, or the point in
  * time (not above 0: that is over).  -1: there is none. */
 long long call_wait_ns(struct subject *s, const char *call, unsigned nth);
+/* Each of these calls so far may wait for 20 ms at most, or has no time-out: who
+ * looks again by itself soon sees what has happened meanwhile. */
+void expect_short_waits(struct subject *s, const char *call);
 void expect_called(struct subject *s, const char *call);
 void expect_not_called(struct subject *s, const char *call);
 
@@ -441,40 +444,41 @@ bool under_valgrind(void);
 
 /* Each verb that can fail notes where it stands, for the report. */
 void note_place(const char *file, int line);
-#define KIT_HERE(call)         (note_place(__FILE__, __LINE__), call)
-#define start_subject(...)     KIT_HERE((start_subject)(__VA_ARGS__))
-#define finish(s)              KIT_HERE((finish)(s))
-#define finish_by_signal(s)    KIT_HERE((finish_by_signal)(s))
-#define kill_subject(s)        KIT_HERE((kill_subject)(s))
-#define freeze(s)              KIT_HERE((freeze)(s))
-#define await(...)             KIT_HERE((await)(__VA_ARGS__))
-#define await_blocked(...)     KIT_HERE((await_blocked)(__VA_ARGS__))
-#define await_asleep(s)        KIT_HERE((await_asleep)(s))
-#define await_still(s)         KIT_HERE((await_still)(s))
-#define got_int(...)           KIT_HERE((got_int)(__VA_ARGS__))
-#define got_str(...)           KIT_HERE((got_str)(__VA_ARGS__))
-#define got_bytes(...)         KIT_HERE((got_bytes)(__VA_ARGS__))
-#define got_copy(...)          KIT_HERE((got_copy)(__VA_ARGS__))
-#define got_errno(...)         KIT_HERE((got_errno)(__VA_ARGS__))
-#define expect_return(...)     KIT_HERE((expect_return)(__VA_ARGS__))
-#define expect_at_least(...)   KIT_HERE((expect_at_least)(__VA_ARGS__))
-#define expect_error(...)      KIT_HERE((expect_error)(__VA_ARGS__))
-#define expect_pointer(...)    KIT_HERE((expect_pointer)(__VA_ARGS__))
-#define expect_int(...)        KIT_HERE((expect_int)(__VA_ARGS__))
-#define expect_str(...)        KIT_HERE((expect_str)(__VA_ARGS__))
-#define expect_bytes(...)      KIT_HERE((expect_bytes)(__VA_ARGS__))
-#define expect_nothing_left(s) KIT_HERE((expect_nothing_left)(s))
-#define expect_called(...)     KIT_HERE((expect_called)(__VA_ARGS__))
-#define expect_not_called(...) KIT_HERE((expect_not_called)(__VA_ARGS__))
-#define expect_alone(o)        KIT_HERE((expect_alone)(o))
-#define expect_no_race()       KIT_HERE((expect_no_race)())
-#define explore(...)           KIT_HERE((explore)(__VA_ARGS__))
-#define call_argument(...)     KIT_HERE((call_argument)(__VA_ARGS__))
-#define call_result(...)       KIT_HERE((call_result)(__VA_ARGS__))
-#define call_wait_ns(...)      KIT_HERE((call_wait_ns)(__VA_ARGS__))
-#define peer_write(...)        KIT_HERE((peer_write)(__VA_ARGS__))
-#define peer_read(...)         KIT_HERE((peer_read)(__VA_ARGS__))
-#define peer_expect_eof(fd)    KIT_HERE((peer_expect_eof)(fd))
+#define KIT_HERE(call)          (note_place(__FILE__, __LINE__), call)
+#define start_subject(...)      KIT_HERE((start_subject)(__VA_ARGS__))
+#define finish(s)               KIT_HERE((finish)(s))
+#define finish_by_signal(s)     KIT_HERE((finish_by_signal)(s))
+#define kill_subject(s)         KIT_HERE((kill_subject)(s))
+#define freeze(s)               KIT_HERE((freeze)(s))
+#define await(...)              KIT_HERE((await)(__VA_ARGS__))
+#define await_blocked(...)      KIT_HERE((await_blocked)(__VA_ARGS__))
+#define await_asleep(s)         KIT_HERE((await_asleep)(s))
+#define await_still(s)          KIT_HERE((await_still)(s))
+#define got_int(...)            KIT_HERE((got_int)(__VA_ARGS__))
+#define got_str(...)            KIT_HERE((got_str)(__VA_ARGS__))
+#define got_bytes(...)          KIT_HERE((got_bytes)(__VA_ARGS__))
+#define got_copy(...)           KIT_HERE((got_copy)(__VA_ARGS__))
+#define got_errno(...)          KIT_HERE((got_errno)(__VA_ARGS__))
+#define expect_return(...)      KIT_HERE((expect_return)(__VA_ARGS__))
+#define expect_at_least(...)    KIT_HERE((expect_at_least)(__VA_ARGS__))
+#define expect_error(...)       KIT_HERE((expect_error)(__VA_ARGS__))
+#define expect_pointer(...)     KIT_HERE((expect_pointer)(__VA_ARGS__))
+#define expect_int(...)         KIT_HERE((expect_int)(__VA_ARGS__))
+#define expect_str(...)         KIT_HERE((expect_str)(__VA_ARGS__))
+#define expect_bytes(...)       KIT_HERE((expect_bytes)(__VA_ARGS__))
+#define expect_nothing_left(s)  KIT_HERE((expect_nothing_left)(s))
+#define expect_called(...)      KIT_HERE((expect_called)(__VA_ARGS__))
+#define expect_not_called(...)  KIT_HERE((expect_not_called)(__VA_ARGS__))
+#define expect_short_waits(...) KIT_HERE((expect_short_waits)(__VA_ARGS__))
+#define expect_alone(o)         KIT_HERE((expect_alone)(o))
+#define expect_no_race()        KIT_HERE((expect_no_race)())
+#define explore(...)            KIT_HERE((explore)(__VA_ARGS__))
+#define call_argument(...)      KIT_HERE((call_argument)(__VA_ARGS__))
+#define call_result(...)        KIT_HERE((call_result)(__VA_ARGS__))
+#define call_wait_ns(...)       KIT_HERE((call_wait_ns)(__VA_ARGS__))
+#define peer_write(...)         KIT_HERE((peer_write)(__VA_ARGS__))
+#define peer_read(...)          KIT_HERE((peer_read)(__VA_ARGS__))
+#define peer_expect_eof(fd)     KIT_HERE((peer_expect_eof)(fd))
 
 /* ------------------------------------------------------------------------
  * The macros that make one file two programs: in each, the other one's

@@ -6,6 +6,9 @@
 #include "leftovers.h"
 #include "subjects.h"
 
+/* A nap of a millisecond, and whatever comes near to it. */
+enum { SHORT_WAIT_MS = 20 };
+
 void note_place(const char *file, int line)
 {
     const char *slash = strrchr(file, '/');
@@ -279,6 +282,19 @@ void(expect_not_called)(struct subject *s, const char *call)
         test_fail(FAILED, NULL,
                   "expected: your code does not call %s()\nseen: %u calls",
                   call, n);
+}
+
+void(expect_short_waits)(struct subject *s, const char *call)
+{
+    for (unsigned i = 0; i < calls_made(s, call); i++) {
+        long long ns = (call_wait_ns)(s, call, i);
+
+        if (ns > SHORT_WAIT_MS * 1000000LL)
+            test_fail(FAILED, NULL,
+                      "expected: waits of %d ms at most, then a look\n"
+                      "seen: one of %lld ms in %s()",
+                      SHORT_WAIT_MS, ns / 1000000, call);
+    }
 }
 
 bool under_valgrind(void)

@@ -962,15 +962,6 @@ TEST(board, who_gave_up_does_not_count)
     use_board(three, 3);
 }
 
-/* A nap of a millisecond, or what comes near to it. */
-HELPER void expect_short_naps(struct subject *s)
-{
-    for (unsigned i = 0; i < calls_made(s, "nanosleep"); i++)
-        EXPECT(call_wait_ns(s, "nanosleep", i) <= 20000000,
-               "naps of a millisecond", "one of %lld ms",
-               call_wait_ns(s, "nanosleep", i) / 1000000);
-}
-
 TEST(board, a_board_that_is_never_made_is_not_waited_for_for_ever)
 {
     const char *name = board_name();
@@ -982,7 +973,7 @@ TEST(board, a_board_that_is_never_made_is_not_waited_for_for_ever)
     struct subject *s = START_JOIN(name, 2, 1, 60, NOTHING);
     finish(s);
     expect_error(s, "join", ETIMEDOUT);
-    expect_short_naps(s);
+    expect_short_waits(s, "nanosleep");
 }
 
 /* The first one has the name, and can not make the board, or not lock it;

@@ -634,15 +634,6 @@ TEST(svsem, open_waits_until_the_set_is_initialised)
         open_goes_by_the_clock();
 }
 
-/* A nap of a millisecond, or what comes near to it. */
-HELPER void expect_short_naps(struct subject *s)
-{
-    for (unsigned i = 0; i < calls_made(s, "nanosleep"); i++)
-        EXPECT(call_wait_ns(s, "nanosleep", i) <= 20000000,
-               "naps of a millisecond", "one of %lld ms",
-               call_wait_ns(s, "nanosleep", i) / 1000000);
-}
-
 TEST(svsem, open_gives_up_on_a_creator_that_died)
 {
     key_t key = new_key();
@@ -657,7 +648,7 @@ TEST(svsem, open_gives_up_on_a_creator_that_died)
     /* Nobody will initialise what has been removed. */
     struct subject *s = START_OPEN(key, -1, NOTHING);
     await_asleep(s);
-    expect_short_naps(s);
+    expect_short_waits(s, "nanosleep");
     REQUIRE(semctl(id, 0, IPC_RMID) == 0);
     await_asleep(s);
     EXPECT(was_told(s, "open"), "a wait that ends when the set is removed",

@@ -402,6 +402,8 @@ HELPER struct subject *start_to_wait(int call, unsigned passes_ms)
 
         EXPECT(ns > 0 && ns <= 60 * 1000000000LL, "a minute, or less by now",
                "%lld ns of %s", ns, until_calls[call]);
+        FAILS(FAILED, expect_short_waits(s, member));
+        says("waits of 20 ms at most, then a look");
     }
     time_passes(s, passes_ms);
     let_go(s, "held");
@@ -675,6 +677,7 @@ TEST(hangs, code_that_looks_and_sleeps_is_asleep)
         await_asleep(s);
         EXPECT(call_wait_ns(s, "nanosleep", 0) == 1000000, "1000000 ns",
                "%lld in way %d", call_wait_ns(s, "nanosleep", 0), way);
+        expect_short_waits(s, "nanosleep");
         kill_subject(s);
     }
 }
