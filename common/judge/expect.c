@@ -286,7 +286,9 @@ void(expect_not_called)(struct subject *s, const char *call)
 
 void(expect_short_waits)(struct subject *s, const char *call)
 {
-    for (unsigned i = 0; i < calls_made(s, call); i++) {
+    unsigned n = calls_made(s, call);
+
+    for (unsigned i = 0; i < n; i++) {
         long long ns = (call_wait_ns)(s, call, i);
 
         if (ns > SHORT_WAIT_MS * 1000000LL)

@@ -200,15 +200,19 @@ def crossover(ratios: Sequence[Tuple[int, float]]) -> Optional[int]:
         start -= 1
     if start == 0:
         return ratios[0][0]
-    return round(crossing(ratios[start - 1], ratios[start]))
+    (low, below), (high, above) = ratios[start - 1], ratios[start]
+    return round(on_the_way(low, high, where_it_is_one(below, above)))
 
 
-def crossing(left: Tuple[float, float], right: Tuple[float, float]) -> float:
-    """The size at which the ratio is 1 on the straight line between two (size,
-    ratio) on logarithmic scales, one of them above 1 and the other below."""
-    (low, at_low), (high, at_high) = left, right
-    part = -math.log(at_low) / math.log(at_high / at_low)
-    return low * (high / low) ** part
+def where_it_is_one(left: float, right: float) -> float:
+    """How far from one ratio to the other, 0 to 1, a straight line on
+    logarithmic scales is at 1; one of them is above 1 and the other is not."""
+    return math.log(left) / math.log(left / right)
+
+
+def on_the_way(left: float, right: float, part: float) -> float:
+    """That part of the way from left to right, on a logarithmic scale."""
+    return left * (right / left) ** part
 
 
 def dumps(data: Dict[str, Any]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from grader import process, text
-from grader.measure.document import crossing
+from grader.measure.document import on_the_way, where_it_is_one
 from grader.measure.mechanisms import SIZE_NAMES, SIZES
 from grader.measure.table import size_words
 from grader.report.json_report import write_text
@@ -135,10 +134,9 @@ def _won(pairs: Sequence[Tuple[int, float, float]]) -> Iterator[Tuple[float, flo
         (low, copied, mapped), (high, copied_high, mapped_high) = left, right
         yield low, copied, max(copied, mapped)
         if (mapped > copied) != (mapped_high > copied_high) and mapped != copied:
-            size = crossing((low, mapped / copied), (high, mapped_high / copied_high))
-            both = copied * (copied_high / copied) ** (math.log(size / low) /
-                                                       math.log(high / low))
-            yield size, both, both
+            part = where_it_is_one(mapped / copied, mapped_high / copied_high)
+            both = on_the_way(copied, copied_high, part)
+            yield on_the_way(low, high, part), both, both
     size, copied, mapped = pairs[-1]
     yield size, copied, max(copied, mapped)
 
